@@ -1,0 +1,1 @@
+"""Simulation: the simulators and Yosys, benches for single stages, the runner for whole networks."""
