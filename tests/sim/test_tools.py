@@ -1,4 +1,4 @@
-"""The simulators and Yosys are found, run in their environment, and are named with an install command when missing."""
+"""The simulators and Yosys are found and run; a missing one is named with its install command."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_yosys_runs(tmp_path: Path) -> None:
 
 def test_icarus_missing_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(UserError, match="sudo apt-get install iverilog$"):
+    with pytest.raises(UserError, match=r"sudo apt-get install iverilog$"):
         find_icarus()
 
 
@@ -72,7 +72,10 @@ def test_compiler_missing_names_the_install_command(monkeypatch: pytest.MonkeyPa
 )
 def test_wheel_missing_names_the_install_command(function: str, command: str) -> None:
     # Python without its site packages has none of the wheels.
-    script = f"from sim import tools\ntry:\n    tools.{function}()\nexcept Exception as error:\n    print(type(error).__name__, error)"
+    script = (
+        f"from sim import tools\ntry:\n    tools.{function}()\n"
+        "except Exception as error:\n    print(type(error).__name__, error)"
+    )
     done = subprocess.run(
         [sys.executable, "-S", "-c", script],
         cwd=_ROOT,
