@@ -135,7 +135,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _refusal(self, problem: str) -> yaml.MarkedYAMLError:
-        event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
