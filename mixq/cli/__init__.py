@@ -63,13 +63,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # What is still buffered has no reader; the interpreter must not try to write it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _drop_output()
     except OSError as error:
         # A full disk, a folder that may not be written: the machine's state, not a fault of the program.
         where = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}", UserError.exit_status)
+    except SystemExit as error:
+        # Typer turns a broken pipe into exit status 1, which means a failed check here.
+        if isinstance(error.__context__, BrokenPipeError):
+            return _drop_output()
+        raise
     if status == INTERRUPTED:
         return _complain("interrupted", INTERRUPTED)
     return status if isinstance(status, int) else 0
@@ -79,6 +82,12 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"mixq {__version__}")
         raise typer.Exit
+
+
+def _drop_output() -> int:
+    """Sends what is still buffered nowhere: it has no reader, and must not be written when Python exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
 
 def _complain(message: str, status: int) -> int:
