@@ -1,0 +1,68 @@
+"""What planner and search need to know of a board; the files are kept, and read, by the package ``boards``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Counts of what a design takes or a device has; block RAM in units of 36 Kb, halves for 18 Kb.
+
+    >>> Resources(lut=10, dsp=1) + Resources(lut=5, bram36=0.5)
+    Resources(lut=15, ff=0, dsp=1, bram36=0.5, uram=0)
+    """
+
+    lut: int = 0
+    ff: int = 0
+    dsp: int = 0
+    bram36: float = 0.0
+    uram: int = 0
+
+    def __add__(self, other: Resources) -> Resources:
+        return Resources(
+            self.lut + other.lut,
+            self.ff + other.ff,
+            self.dsp + other.dsp,
+            self.bram36 + other.bram36,
+            self.uram + other.uram,
+        )
+
+    def excess(self, limit: Resources) -> dict[str, float]:
+        """By how much each kind goes beyond the limit; empty where all fits."""
+        over = {name: getattr(self, name) - getattr(limit, name) for name in REPORT_KEYS}
+        return {name: amount for name, amount in over.items() if amount > 0}
+
+    def report(self) -> dict[str, float]:
+        """The counts under the names that report files use."""
+        return {key: getattr(self, name) for name, key in REPORT_KEYS.items()}
+
+
+REPORT_KEYS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram36": "BRAM_36K", "uram": "URAM"}
+"""Field of :class:`Resources` -> its name in report files and messages."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board as a value.
+
+    name: as given to ``--board``. part: the device's order code. resources: what the device has. dsp_columns,
+    dsp_column_height: how its DSPs are arranged, which bounds cascades. clock_mhz: the fabric clock planned for.
+    device: name of the DSP ("dsp48e2"). aliases: other spellings accepted.
+    """
+
+    name: str
+    part: str
+    resources: Resources
+    dsp_columns: int
+    dsp_column_height: int
+    clock_mhz: float
+    device: str = "dsp48e2"
+    description: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.clock_mhz <= 0:
+            raise ValueError(f"clock_mhz must be positive, not {self.clock_mhz!r}")
+        if self.dsp_columns * self.dsp_column_height < self.resources.dsp:
+            raise ValueError(f"dsp_columns must hold all {self.resources.dsp} DSPs, not {self.dsp_columns!r}")

@@ -1,0 +1,236 @@
+"""How a convolution or dense layer is spread over multipliers and cycles: the numbers that planner and hardware share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+
+from mixq.packing import Packing
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a convolution computes: sizes in pixels and channels. A dense layer is 1x1 over one pixel.
+
+    Raises ValueError where a value is outside what the hardware supports.
+    """
+
+    in_channels: int
+    out_channels: int
+    height: int
+    width: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("in_channels", "out_channels", "height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
+        if self.kernel not in (1, 3, 5):
+            raise ValueError(f"kernel must be 1, 3 or 5, not {self.kernel!r}")
+        if self.stride not in (1, 2):
+            raise ValueError(f"stride must be 1 or 2, not {self.stride!r}")
+        if not 0 <= self.padding <= min(2, self.kernel - 1):
+            raise ValueError(f"padding must be from 0 to 2 and less than the kernel, not {self.padding!r}")
+        if min(self.height, self.width) + 2 * self.padding < self.kernel:
+            raise ValueError(f"kernel must not exceed the padded image, not {self.kernel!r}")
+
+    @property
+    def dense_width(self) -> int:
+        """Columns that a convolution of stride 1 gives."""
+        return self.width + 2 * self.padding - self.kernel + 1
+
+    @property
+    def out_height(self) -> int:
+        """Rows of the output."""
+        return (self.height + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def out_width(self) -> int:
+        """Columns of the output."""
+        return (self.dense_width - 1) // self.stride + 1
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of one frame, those with padding included."""
+        return self.out_height * self.out_width * self.out_channels * self.in_channels * self.kernel**2
+
+
+@dataclass(frozen=True)
+class Folding:
+    """Parallelism of one layer, and all that follows from it.
+
+    In each cycle ``pe`` output channels times ``rows * lanes`` input terms times ``packing.pixels`` pixels are
+    multiplied. Loops, outermost first: output row, group of pixels, group of output channels (``folds``), pass over
+    the taps (``packing.passes``), kernel rows, groups of input channels. One turn of the three innermost is a block of
+    :attr:`steps` cycles that completes ``pe`` output channels of a group.
+
+    shape: the layer. packing: arithmetic of one DSP. pe: output channels at a time, a multiple of packing.channels that
+    divides out_channels. rows: kernel rows at a time, 1 or all. lanes: input channels at a time, a divisor of
+    in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels. out_lanes: output channels that
+    leave in a beat, a divisor of pe; requantising them one after another must not take longer than a block.
+
+    Raises ValueError where they do not fit together.
+    """
+
+    shape: LayerShape
+    packing: Packing
+    pe: int
+    rows: int
+    lanes: int
+    in_pixels: int = 1
+    out_lanes: int = 1
+
+    def __post_init__(self) -> None:
+        shape, packing = self.shape, self.packing
+        if packing.kernel != shape.kernel:
+            raise ValueError(f"packing must be for kernel {shape.kernel}, not {packing.kernel!r}")
+        if self.pe < 1 or shape.out_channels % self.pe or self.pe % packing.channels:
+            raise ValueError(
+                f"pe must divide {shape.out_channels} and be a multiple of {packing.channels}, not {self.pe!r}"
+            )
+        if self.rows not in (1, shape.kernel):
+            raise ValueError(f"rows must be 1 or {shape.kernel}, not {self.rows!r}")
+        if self.lanes < 1 or shape.in_channels % self.lanes:
+            raise ValueError(f"lanes must divide {shape.in_channels}, not {self.lanes!r}")
+        if self.in_pixels not in (1, packing.pixels):
+            raise ValueError(f"in_pixels must be 1 or {packing.pixels}, not {self.in_pixels!r}")
+        if self.out_lanes < 1 or self.pe % self.out_lanes or self.pe // self.out_lanes > self.steps:
+            raise ValueError(
+                f"out_lanes must divide {self.pe} and leave within {self.steps} cycles, not {self.out_lanes!r}"
+            )
+        if shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2:
+            raise ValueError(
+                f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}"
+            )
+
+    # -- multipliers --------------------------------------------------------------------------------------------------
+
+    @property
+    def simd(self) -> int:
+        """Input terms multiplied at a time: rows * lanes."""
+        return self.rows * self.lanes
+
+    @property
+    def columns(self) -> int:
+        """Chains of DSPs side by side for different output channels: pe / packing.channels."""
+        return self.pe // self.packing.channels
+
+    @property
+    def dsps(self) -> int:
+        """DSPs of the layer."""
+        return self.columns * self.simd
+
+    @cached_property
+    def cascade(self) -> int:
+        """DSPs in one chain, summed by their cascade: the largest divisor of simd that the guard bits allow."""
+        limit = min(self.simd, self.packing.accumulate_max)
+        return max(n for n in range(1, limit + 1) if self.simd % n == 0)
+
+    @property
+    def chains(self) -> int:
+        """Chains whose lanes are added in look-up tables, per column."""
+        return self.simd // self.cascade
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Cycles for one pass over the taps: kernel rows and input channels that are not parallel."""
+        return (self.shape.kernel // self.rows) * (self.shape.in_channels // self.lanes)
+
+    @property
+    def steps(self) -> int:
+        """Cycles of a block."""
+        return self.packing.passes * self.steps_per_pass
+
+    @property
+    def accumulate(self) -> int:
+        """Cycles that the last DSP of a chain sums before its lanes are read."""
+        return min(self.steps_per_pass, self.packing.accumulate_max // self.cascade)
+
+    @property
+    def reads_per_pass(self) -> int:
+        """How often the lanes of a chain are read in one pass."""
+        return ceil(self.steps_per_pass / self.accumulate)
+
+    @property
+    def folds(self) -> int:
+        """Groups of output channels computed one after another."""
+        return self.shape.out_channels // self.pe
+
+    @property
+    def weight_depth(self) -> int:
+        """Words of each weight memory."""
+        return self.folds * self.steps
+
+    # -- pixels -------------------------------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> int:
+        """Groups of pixels in an input row."""
+        return ceil(self.shape.width / self.packing.pixels)
+
+    @property
+    def out_groups(self) -> int:
+        """Groups of pixels in a row of a convolution of stride 1."""
+        return ceil(self.shape.dense_width / self.packing.pixels)
+
+    @property
+    def shift(self) -> int:
+        """Lane 0 of group g belongs to output column g * pixels - shift."""
+        return self.shape.kernel - 1 - self.shape.padding
+
+    @property
+    def delay(self) -> int:
+        """Groups after which an aligned group of outputs is complete."""
+        return ceil(self.shift / self.packing.pixels)
+
+    @property
+    def row_steps(self) -> int:
+        """Groups that a row takes: ceil(width / pixels) wherever padding does not add whole groups of outputs."""
+        return max(self.groups, self.out_groups + max(self.delay, 1) - 1, self.delay)
+
+    @property
+    def flush(self) -> bool:
+        """Whether a row's last outputs leave together with the first group of the next row (or alone when idle)."""
+        return self.out_groups > self.row_steps - self.delay
+
+    @property
+    def out_pixels(self) -> int:
+        """Pixels in a beat of the output."""
+        return max(1, self.packing.pixels // self.shape.stride)
+
+    @property
+    def merged_rows(self) -> bool:
+        """Whether rows play no part (kernel 1, stride 1): the image is taken as one column of groups."""
+        return self.shape.kernel == 1 and self.shape.stride == 1
+
+    @property
+    def buffer_rows(self) -> int:
+        """Rows that the line buffer holds: kernel - 1 + stride, and one more so that uneven rates do not stall."""
+        return 2 if self.merged_rows else self.shape.kernel + self.shape.stride
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def compute_cycles(self) -> int:
+        """Cycles that the multipliers work for one frame."""
+        return self.shape.out_height * self.row_steps * self.folds * self.steps
+
+    @property
+    def input_beats(self) -> int:
+        """Beats of one frame of the input stream."""
+        columns = self.groups if self.in_pixels == self.packing.pixels else self.shape.width
+        return self.shape.height * columns * (self.shape.in_channels // self.lanes)
+
+    @property
+    def output_beats(self) -> int:
+        """Beats of one frame of the output stream."""
+        groups = ceil(self.shape.out_width / self.out_pixels)
+        return self.shape.out_height * groups * (self.shape.out_channels // self.out_lanes)
+
+    @property
+    def cycles_per_frame(self) -> int:
+        """Cycles between frames in steady state, when nothing outside stalls."""
+        return max(self.compute_cycles, self.input_beats, self.output_beats)
