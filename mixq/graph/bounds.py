@@ -6,7 +6,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.formats import IntFormat
-from mixq.graph.checks import IntArray
 
 MAX_ACCUMULATOR_BITS = 48
 """Width of a DSP48 accumulator."""
@@ -56,19 +55,3 @@ def accumulator_format(
     """
     lows, highs = accumulator_bounds(weights, input_format, bias)
     return IntFormat.for_range(min(lows), max(highs), signed=True, min_width=2)
-
-
-def requantise_fits_int64(input_format: IntFormat, multiplier: IntArray, bias: IntArray, shift: int) -> bool:
-    """Whether x * multiplier + bias + half stays within int64 for every x of the format and channel."""
-    half = 1 << (shift - 1) if shift else 0
-    limit = np.iinfo(np.int64)
-    for factor, offset in zip(multiplier.tolist(), bias.tolist(), strict=True):
-        for code in (input_format.low, input_format.high):
-            product = code * factor
-            if any(
-                not limit.min <= value <= limit.max for value in (product, product + offset, offset + half)
-            ):
-                return False
-            if not limit.min <= product + offset + half <= limit.max:
-                return False
-    return True
