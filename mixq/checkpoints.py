@@ -1,0 +1,220 @@
+"""Weights for a network of the tables: from a checkpoint file, or random.
+
+A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
+beside ``network``, ``weight_bits`` and ``act_bits``, as `save_checkpoint` writes it. Files come from
+elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mixq.determinism import reproducible
+from mixq.errors import UserError
+from mixq.files import write_atomic
+from mixq.layers import QuantConv2d, QuantLinear
+from mixq.models import NetworkModel, build_model
+from mixq.networks import network
+
+MAX_BYTES = 1 << 30
+"""Largest checkpoint that is read."""
+
+RANDOM_PREFIX = "random:"
+
+
+def load_source(
+    source: str,
+    network_name: str | None = None,
+    *,
+    weight_bits: Sequence[int] | None = None,
+    act_bits: Sequence[int] | None = None,
+) -> NetworkModel:
+    """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`), in evaluation mode.
+
+    Parameters:
+        source: where the weights come from.
+        network_name: name of the network; None where the checkpoint says it.
+        weight_bits, act_bits: widths; None takes the checkpoint's, or else the network's defaults.
+
+    Raises:
+        UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed.
+    """
+    if source.startswith(RANDOM_PREFIX):
+        seed = source.removeprefix(RANDOM_PREFIX)
+        if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
+            raise UserError(f"the seed of random:SEED must be an integer from 0 to 999999999, not {seed!r}")
+        return random_model(_named(network_name), int(seed), weight_bits=weight_bits, act_bits=act_bits)
+    return load_checkpoint(source, network_name, weight_bits=weight_bits, act_bits=act_bits)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    network_name: str | None = None,
+    *,
+    weight_bits: Sequence[int] | None = None,
+    act_bits: Sequence[int] | None = None,
+) -> NetworkModel:
+    """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
+
+    Raises:
+        UserError: the file is missing, too large, damaged, or does not fit the network.
+    """
+    path = Path(path)
+    content = _read(path)
+    state = content
+    if isinstance(content.get("state_dict"), Mapping):
+        state = content["state_dict"]
+        network_name = network_name or _text(content.get("network"))
+        weight_bits = weight_bits if weight_bits is not None else _widths(content.get("weight_bits"))
+        act_bits = act_bits if act_bits is not None else _widths(content.get("act_bits"))
+    model = build_model(network(_named(network_name)), weight_bits=weight_bits, act_bits=act_bits)
+    _load_state(model, state, path)
+    return model.eval()
+
+
+def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
+    """Write weights, name and widths of ``model`` to ``path`` (`.pt`), whole or not at all."""
+    buffer = io.BytesIO()
+    content = {
+        "network": model.table.name,
+        "weight_bits": list(model.weight_bits),
+        "act_bits": list(model.act_bits),
+        "state_dict": {key: value.detach().cpu() for key, value in model.state_dict().items()},
+    }
+    torch.save(content, buffer)
+    write_atomic(path, buffer.getvalue())
+
+
+def random_model(
+    network_name: str,
+    seed: int,
+    *,
+    weight_bits: Sequence[int] | None = None,
+    act_bits: Sequence[int] | None = None,
+) -> NetworkModel:
+    """Model with random weights whose codes are spread like a trained one's, in evaluation mode.
+
+    Weights are Gaussian. Batch norm's statistics are measured on random images, its scales lie in 0.5..1.5,
+    one in sixteen of them negative, its shifts are Gaussian. The same seed gives the same model: numbers
+    come from NumPy's generator, and the statistics, measured in float64, are rounded to 12 bits, which
+    takes away what libraries and processors do differently.
+
+    Raises:
+        UserError: no such network, wrong widths.
+    """
+    model = build_model(network(network_name), weight_bits=weight_bits, act_bits=act_bits)
+    random = np.random.default_rng(seed)
+    for module in model.modules():
+        if isinstance(module, QuantConv2d | QuantLinear):
+            spread = (2.0 / module.weight[0].numel()) ** 0.5
+            _fill(module.weight, random.standard_normal(module.weight.shape) * spread)
+            if module.bias is not None:
+                _fill(module.bias, random.standard_normal(module.bias.shape) * 0.1)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            size = module.num_features
+            signs = np.where(random.random(size) < 1 / 16, -1.0, 1.0)
+            _fill(module.weight, random.uniform(0.5, 1.5, size) * signs)
+            _fill(module.bias, random.standard_normal(size) * 0.25)
+    images = random.integers(0, 256, (2, *model.input_shape)) / 256.0
+    _calibrate(model, torch.from_numpy(images))
+    return model.eval()
+
+
+def _calibrate(model: NetworkModel, images: torch.Tensor) -> None:
+    """Set batch norm's running statistics to those of one batch, computed in float64."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    with reproducible(threads=1), torch.no_grad():
+        model.double().train()(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            for statistic in (norm.running_mean, norm.running_var):
+                assert statistic is not None
+                mantissa, exponent = torch.frexp(statistic)
+                statistic.copy_(torch.ldexp(torch.round(mantissa * 4096), exponent - 12))
+    model.float()
+
+
+def _fill(parameter: torch.Tensor, values: Any) -> None:
+    with torch.no_grad():
+        parameter.copy_(torch.from_numpy(values))
+
+
+def _named(network_name: str | None) -> str:
+    if network_name is None:
+        raise UserError("the network is not known; name it with --network")
+    return network_name
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _widths(value: object) -> list[int] | None:
+    return list(value) if isinstance(value, list | tuple) else None
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    """Content of a checkpoint file: names to tensors, or `save_checkpoint`'s mapping."""
+    readers = {".pt": _read_pt, ".pth": _read_pt, ".npz": _read_npz}
+    if path.suffix not in readers:
+        raise UserError(f"{path} is no checkpoint; give a file that ends in {', '.join(readers)}")
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{path} has {size} bytes; a checkpoint may have {MAX_BYTES} at most")
+        content = readers[path.suffix](path)
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; check the path") from None
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file fails in as many ways as there are libraries below
+        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
+        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); save it again") from None
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise UserError(f"{path} holds no state_dict; save the model's state_dict() there")
+    return content
+
+
+def _read_pt(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_npz(path: Path) -> dict[str, torch.Tensor]:
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > MAX_BYTES:
+        raise UserError(f"{path} unpacks to {size} bytes; a checkpoint may have {MAX_BYTES} at most")
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+
+
+def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> None:
+    """Copy ``state`` into the model after checking names, types, shapes and that values are finite."""
+    expected = model.state_dict()
+    # A checkpoint may lack the batch counters, which inference does not read.
+    required = {name for name in expected if not name.endswith("num_batches_tracked")}
+    for kind, names in (("lacks", required - set(state)), ("holds unknown", set(state) - set(expected))):
+        if names:
+            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UserError(f"{path} is no checkpoint of {model.table.name}: it {kind} {shown}; check --network")
+    for name, value in state.items():
+        if not isinstance(value, torch.Tensor) or value.dtype.is_complex:
+            raise UserError(f"{path}: {name} is no tensor of real numbers; save the state_dict again")
+        if value.shape != expected[name].shape:
+            shapes = f"{tuple(expected[name].shape)}, not {tuple(value.shape)}"
+            raise UserError(f"{path}: {name} must have the shape {shapes}; check --network")
+        if not bool(torch.isfinite(value.float()).all()):
+            raise UserError(f"{path}: {name} holds NaN or infinity; retrain the network")
+    model.load_state_dict({**expected, **state})

@@ -1,0 +1,99 @@
+"""Layers of the training model that quantise their weights: a convolution and a dense layer.
+
+`quantised_weights` and `output_affine` read off a trained layer what its integer form needs.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixq.errors import UserError
+from mixq.folding import Affine, FloatArray
+from mixq.quantizers import WeightQuantizer
+
+
+class QuantConv2d(nn.Conv2d):
+    """Convolution with zero padding whose weights pass a `WeightQuantizer`.
+
+    Parameters:
+        in_channels, out_channels, kernel, stride, padding, bias: as in `torch.nn.Conv2d`, square.
+        weight_bits: width of a weight, 1..8.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int,
+        weight_bits: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = False,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
+        self.weight_quantizer = WeightQuantizer(weight_bits)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve ``input`` (N, C_in, H, W) with the quantised weights."""
+        return self._conv_forward(input, self.weight_quantizer(self.weight), self.bias)
+
+
+class QuantLinear(nn.Linear):
+    """Dense layer whose weights pass a `WeightQuantizer`.
+
+    Parameters:
+        in_features, out_features, bias: as in `torch.nn.Linear`; inputs of an image come in C, H, W order.
+        weight_bits: width of a weight, 1..8.
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, weight_bits: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias=bias)
+        self.weight_quantizer = WeightQuantizer(weight_bits)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply ``input`` (N, in_features) with the quantised weights."""
+        return F.linear(input, self.weight_quantizer(self.weight), self.bias)
+
+
+def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tensor, float]:
+    """Codes of a layer's weights, an int64 tensor of their shape, and their step.
+
+    ``name`` is what the error calls the layer.
+
+    Raises:
+        UserError: weights that are not finite, or all equal, which leaves the step without a value.
+    """
+    step = float(layer.weight_quantizer.step(layer.weight))
+    if not (math.isfinite(step) and step > 0):
+        raise UserError(
+            f"layer {name}: its weights must be finite and not all equal; retrain it or repair the checkpoint"
+        )
+    return layer.weight_quantizer.codes(layer.weight).to(torch.int64), step
+
+
+def output_affine(layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None) -> Affine:
+    """What happens to a layer's sums in inference: its own bias, then batch norm where there is one."""
+    bias = None if layer.bias is None else _float64(layer.bias)
+    affine = Affine.of_bias(layer.weight.shape[0], bias)
+    if norm is None:
+        return affine
+    mean, variance = norm.running_mean, norm.running_var
+    if mean is None or variance is None:
+        raise ValueError(f"norm must keep running statistics, not {norm!r}")
+    return affine.then_norm(
+        gamma=np.ones(norm.num_features) if norm.weight is None else _float64(norm.weight),
+        beta=np.zeros(norm.num_features) if norm.bias is None else _float64(norm.bias),
+        mean=_float64(mean),
+        variance=_float64(variance),
+        epsilon=norm.eps,
+    )
+
+
+def _float64(tensor: Tensor) -> FloatArray:
+    return tensor.detach().cpu().double().numpy()
