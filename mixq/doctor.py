@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shlex
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,8 +51,10 @@ class Finding:
 def check_requirement(text: str, needed_for: str) -> Finding:
     """Compares one requirement, e.g. ``"numpy~=2.4"``, with what is installed.
 
-    >>> check_requirement("no-such-package>=1", "nothing").remedy
-    "python -m pip install 'no-such-package>=1'"
+    The remedy installs into the environment that this very Python belongs to.
+
+    >>> check_requirement("no-such-package>=1", "nothing").remedy.endswith(" -m pip install 'no-such-package>=1'")
+    True
     """
     requirement = Requirement(text)
     bare = f"{requirement.name}{_extras(requirement)}{requirement.specifier}"
@@ -60,7 +63,7 @@ def check_requirement(text: str, needed_for: str) -> Finding:
     except importlib.metadata.PackageNotFoundError:
         version = None
     fits = version is not None and requirement.specifier.contains(version, prereleases=True)
-    remedy = "" if fits else f"python -m pip install {shlex.quote(bare)}"
+    remedy = "" if fits else shlex.join([sys.executable, "-m", "pip", "install", bare])
     return Finding(requirement.name, version, needed_for, remedy)
 
 
@@ -101,18 +104,14 @@ def _requirements(distribution: str, extra: str) -> list[Requirement]:
     return [
         r
         for r in requirements
-        if r.marker is not None
-        and r.marker.evaluate({"extra": extra})
-        and not r.marker.evaluate({"extra": ""})
+        if r.marker is not None and r.marker.evaluate({"extra": extra}) and not r.marker.evaluate({"extra": ""})
     ]
 
 
 def _required_by_extras(requirement: Requirement) -> list[str]:
     """What the extras named in a requirement need, where the package itself is installed."""
     try:
-        return [
-            str(r) for extra in sorted(requirement.extras) for r in _requirements(requirement.name, extra)
-        ]
+        return [str(r) for extra in sorted(requirement.extras) for r in _requirements(requirement.name, extra)]
     except UserError:
         return []  # the package itself is missing, and reported
 

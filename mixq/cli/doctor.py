@@ -40,7 +40,7 @@ def _check_tools() -> list[Finding]:
 
     return [
         check_tool("Icarus Verilog", find_icarus, "simulation"),
-        check_tool("Verilator with g++, make", find_verilator, "simulation"),
+        check_tool("Verilator (with g++ and make)", find_verilator, "simulation"),
         check_tool("Yosys", find_yosys, "resource counts"),
     ]
 
@@ -52,13 +52,7 @@ def _show(findings: list[Finding]) -> None:
     for heading in ("", "what", "version", "needed for"):
         table.add_column(heading, no_wrap=True)
     for finding in findings:
-        mark = (
-            "[green]ok[/]"
-            if finding.ok
-            else "[red]missing[/]"
-            if finding.version is None
-            else "[red]unfit[/]"
-        )
+        mark = "[green]ok[/]" if finding.ok else "[red]missing[/]" if finding.version is None else "[red]unfit[/]"
         table.add_row(mark, finding.name, finding.version or "-", finding.needed_for)
     console.print(table)
     for finding in findings:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import shlex
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -28,13 +30,13 @@ def test_a_version_outside_the_range_is_unfit_and_names_the_command() -> None:
     finding = check_requirement("numpy<1", "x")
     assert not finding.ok
     assert finding.version == importlib.metadata.version("numpy")
-    assert finding.remedy == "python -m pip install 'numpy<1'"
+    assert finding.remedy == f"{shlex.quote(sys.executable)} -m pip install 'numpy<1'"
 
 
 def test_a_missing_package_names_the_command() -> None:
     finding = check_requirement("no-such-package[a]==1.5; python_version > '3'", "x")
     assert (finding.version, finding.ok) == (None, False)
-    assert finding.remedy == "python -m pip install 'no-such-package[a]==1.5'"
+    assert shlex.split(finding.remedy) == [sys.executable, "-m", "pip", "install", "no-such-package[a]==1.5"]
 
 
 def test_packages_of_base_and_extras_are_looked_for_but_not_those_of_development() -> None:
