@@ -21,7 +21,8 @@ def container_bits(format: IntFormat) -> int:
 
 def container_dtype(format: IntFormat) -> np.dtype[np.generic]:
     """Return the little-endian NumPy type of the container of ``format``."""
-    return np.dtype(f"<{'i' if format.signed else 'u'}{container_bits(format) // 8}")
+    size = container_bits(format) // 8
+    return np.dtype(f"<{'i' if format.signed else 'u'}{size}")
 
 
 def frame_bytes(shape: tuple[int, int, int], format: IntFormat) -> int:
