@@ -95,5 +95,24 @@ def output_affine(layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.Ba
     )
 
 
+def output_magnitude(
+    layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Magnitudes that bound rounding errors behind a layer, both float64 (C,).
+
+    Returns:
+        ``|scale|`` of `output_affine`, and the sum of the absolute values of the terms of its shift, which
+        is not below ``|shift|``.
+    """
+    affine = output_affine(layer, norm)
+    scale = np.abs(affine.scale)
+    bias = np.zeros_like(scale) if layer.bias is None else np.abs(_float64(layer.bias))
+    if norm is None:
+        return scale, bias
+    mean = np.zeros_like(scale) if norm.running_mean is None else np.abs(_float64(norm.running_mean))
+    beta = np.zeros_like(scale) if norm.bias is None else np.abs(_float64(norm.bias))
+    return scale, (bias + mean) * scale + beta
+
+
 def _float64(tensor: Tensor) -> FloatArray:
     return tensor.detach().cpu().double().numpy()
