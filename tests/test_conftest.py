@@ -53,9 +53,7 @@ def checkout(root: Path, tmp_path: Path) -> Path:
 def run_tests(checkout: Path, source: str, *options: str, shared: Path | None = None) -> tuple[int, str]:
     """Runs one test file in the checkout; returns the exit status and what it printed."""
     (checkout / "tests" / "test_it.py").write_text(source)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "MIXQ"))
-    }
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "MIXQ"))}
     if shared is not None:
         environment["MIXQ_SHARED"] = str(shared)
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests", *options]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-REAL = ("sh", "cat", "cksum", "date", "grep", "rm", "sed", "make", "g++", "perl")
+REAL = ("sh", "cat", "cksum", "cp", "date", "grep", "mkdir", "rm", "sed", "make", "g++", "perl")
 
 
 class Machine:
@@ -89,9 +89,7 @@ def test_without_apt_it_names_the_programs(machine: Machine) -> None:
     machine.remove("iverilog")
     status, _, err = machine.set_up()
     assert status == 2
-    assert err.startswith(
-        "setup: these are missing: iverilog; install them with this system's package manager"
-    )
+    assert err.startswith("setup: these are missing: iverilog; install them with this system's package manager")
 
 
 @pytest.mark.parametrize("rights", ["root", "sudo"])
@@ -130,16 +128,21 @@ def test_python_without_venv_names_its_package(machine: Machine) -> None:
     )
 
 
-def test_a_set_up_checkout_is_left_alone(machine: Machine) -> None:
-    # The first run makes .venv with a python that answers to everything, the second must find nothing to do.
-    machine.add(
-        "python3",
+def stand_in_python(answer_to_cpu: int) -> str:
+    """A python that logs its arguments, makes a .venv of copies of itself, and installs PyTorch's CPU label or not."""
+    return (
         'echo "$*" >>$LOG\n'
-        'case "$*" in *--clear*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;;\n'
-        '*) echo "Python 3.11.7";; esac',
+        'case "$*" in\n'
+        '*--clear*) mkdir -p .venv/bin; cp "$0" .venv/bin/python;;\n'
+        f"*+cpu*) exit {answer_to_cpu};;\n"
+        '*) echo "Python 3.11.7";;\n'
+        "esac"
     )
-    (machine.programs / "mkdir").symlink_to(shutil.which("mkdir") or "")
-    (machine.programs / "cp").symlink_to(shutil.which("cp") or "")
+
+
+def test_a_set_up_checkout_is_left_alone(machine: Machine) -> None:
+    # The first run makes .venv, the second must find nothing to do.
+    machine.add("python3", stand_in_python(0))
     status, out, err = machine.set_up()
     assert (status, err) == (0, "")
     assert "setup: ready after" in out
@@ -150,3 +153,16 @@ def test_a_set_up_checkout_is_left_alone(machine: Machine) -> None:
     with (machine.checkout / "requirements" / "constraints.txt").open("a") as file:
         file.write("numpy==2\n")
     assert "setup: ready after" in machine.set_up()[1], "another pin must be installed"
+
+
+@pytest.mark.parametrize(("answer_to_cpu", "from_their_index"), [(0, False), (1, True)])
+def test_the_cpu_build_of_torch_comes_from_its_own_index_only_where_no_other_has_it(
+    machine: Machine, answer_to_cpu: int, from_their_index: bool
+) -> None:
+    machine.add("python3", stand_in_python(answer_to_cpu))
+    assert machine.set_up()[0] == 0
+    calls = [line for line in machine.log.read_text().splitlines() if "torch==1.0" in line]
+    assert calls[0].endswith("install --no-deps torch==1.0+cpu")
+    assert [call.endswith("--index-url https://download.pytorch.org/whl/cpu torch==1.0") for call in calls[1:]] == (
+        [True] if from_their_index else []
+    )
