@@ -190,7 +190,7 @@ def test_wrong_other_nodes() -> None:
     dense: dict[str, Any] = {"weights": np.zeros((2, 3), int), "weight_format": IntFormat(9, True)}
     assert refusal(Dense, "d", "x", "y", **dense) == "weight_format of node d must be 2 to 8 bits wide, not 9"
     requantise: dict[str, Any] = {"multiplier": [1, 2], "bias": [0, 0], "shift": 0}
-    for change, message in [
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"shift": -1}, "shift of node r must be 0 to 62, not -1"),
         ({"shift": 63}, "shift of node r must be 0 to 62, not 63"),
         ({"bias": [0]}, "bias of node r must have 2 values, not 1"),
@@ -199,7 +199,8 @@ def test_wrong_other_nodes() -> None:
             {"multiplier": np.array([1, 2**63], np.uint64)},
             f"multiplier of node r must fit in 64 bits with sign, not {2**63}",
         ),
-    ]:
+    ]
+    for change, message in changes:
         assert refusal(Requantise, "r", "x", "y", **{**requantise, **change}) == message
     for kernel, stride, message in [
         (1, 1, "kernel of node p must be 2 to 3, not 1"),
