@@ -33,9 +33,7 @@ _BATCH_ELEMENTS = 1 << 23
 _COLUMN_ELEMENTS = 1 << 22
 
 
-def run(
-    graph: Graph, codes: npt.ArrayLike, *, progress: Callable[[int], None] | None = None
-) -> npt.NDArray[np.int64]:
+def run(graph: Graph, codes: npt.ArrayLike, *, progress: Callable[[int], None] | None = None) -> npt.NDArray[np.int64]:
     """Return the graph's output (N, C, H, W), int64, for input ``codes``, integers (N, C, H, W).
 
     Frames are independent and run in batches of bounded memory; ``progress`` is called after each batch
@@ -63,9 +61,7 @@ def run_all(graph: Graph, codes: npt.ArrayLike) -> dict[str, npt.NDArray[np.int6
     All of them are held in memory: about 8 bytes for each element of each frame.
     """
     checked = checked_input(graph, codes)
-    tensors = {
-        tensor.name: np.empty((len(checked), *tensor.shape), dtype=np.int64) for tensor in graph.tensors
-    }
+    tensors = {tensor.name: np.empty((len(checked), *tensor.shape), dtype=np.int64) for tensor in graph.tensors}
     tensors[graph.input][:] = checked
     for frames in _batches(graph, len(checked)):
         for node in graph.nodes:
@@ -90,14 +86,10 @@ def checked_input(graph: Graph, codes: npt.ArrayLike) -> npt.NDArray[Any]:
     return _checked_codes(codes, source.name, source.shape, source.format)
 
 
-def _checked_codes(
-    codes: npt.ArrayLike, name: str, shape: tuple[int, int, int], format: IntFormat
-) -> npt.NDArray[Any]:
+def _checked_codes(codes: npt.ArrayLike, name: str, shape: tuple[int, int, int], format: IntFormat) -> npt.NDArray[Any]:
     array = np.asarray(codes)
     if array.dtype.kind not in "iu":
-        raise UserError(
-            f"codes of {name} must be integers (convert the array to an integer type), not {array.dtype}"
-        )
+        raise UserError(f"codes of {name} must be integers (convert the array to an integer type), not {array.dtype}")
     if array.ndim != 4 or array.shape[1:] != shape:
         expected = f"(N, {', '.join(map(str, shape))})"
         raise UserError(f"codes of {name} must have the shape {expected} = (N, C, H, W), not {array.shape!r}")

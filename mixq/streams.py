@@ -104,9 +104,7 @@ class StreamShape:
         if codes.dtype.kind not in "iu":
             raise TypeError(f"frames must hold integers, not {codes.dtype}")
         if codes.ndim != 4 or codes.shape[1:] != self.shape:
-            raise ValueError(
-                f"frames must have the shape (F, C, H, W) = (F, {self.shape}), not {codes.shape!r}"
-            )
+            raise ValueError(f"frames must have the shape (F, C, H, W) = (F, {self.shape}), not {codes.shape!r}")
         if not self.format.contains(codes):
             raise ValueError(
                 f"frames must hold codes in {self.format.low}..{self.format.high}, not "
@@ -114,18 +112,12 @@ class StreamShape:
             )
         # Two's complement of any width is the low bits of the 64-bit one.
         unsigned = (
-            codes.astype(np.uint64, copy=False)
-            if codes.dtype.kind == "u"
-            else codes.astype(np.int64).view(np.uint64)
+            codes.astype(np.uint64, copy=False) if codes.dtype.kind == "u" else codes.astype(np.int64).view(np.uint64)
         )
         padding = self.groups * self.pixels - self.width
         padded = np.pad(unsigned, ((0, 0), (0, 0), (0, 0), (0, padding)))
-        split = padded.reshape(
-            len(codes), self.channel_groups, self.lanes, self.height, self.groups, self.pixels
-        )
-        return _to_beats(
-            split.transpose(0, 3, 4, 1, 5, 2).reshape(-1, self.pixels * self.lanes), self.format.width
-        )
+        split = padded.reshape(len(codes), self.channel_groups, self.lanes, self.height, self.groups, self.pixels)
+        return _to_beats(split.transpose(0, 3, 4, 1, 5, 2).reshape(-1, self.pixels * self.lanes), self.format.width)
 
     def unpack(self, beats: Sequence[int]) -> npt.NDArray[np.int64]:
         """Return the codes (F, C, H, W) of whole frames of beats; the inverse of :meth:`pack`.
@@ -135,15 +127,11 @@ class StreamShape:
         or for a beat that does not fit in the payload.
         """
         if len(beats) % self.beats:
-            raise ValueError(
-                f"beats must be a multiple of the frame's {self.beats}, not {len(beats)!r} of them"
-            )
+            raise ValueError(f"beats must be a multiple of the frame's {self.beats}, not {len(beats)!r} of them")
         frames = len(beats) // self.beats
         codes = _from_beats(beats, self.pixels * self.lanes, self.format)
         split = codes.reshape(frames, self.height, self.groups, self.channel_groups, self.pixels, self.lanes)
-        whole = split.transpose(0, 3, 5, 1, 2, 4).reshape(
-            frames, self.channels, self.height, self.groups * self.pixels
-        )
+        whole = split.transpose(0, 3, 5, 1, 2, 4).reshape(frames, self.channels, self.height, self.groups * self.pixels)
         return np.ascontiguousarray(whole[..., : self.width])
 
 

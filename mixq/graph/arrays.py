@@ -63,9 +63,7 @@ def unpack_arrays(data: bytes, shapes: Mapping[str, tuple[int, ...]]) -> dict[st
             expected = {f"{key}.npy" for key in shapes}
             if len(set(names)) != len(names) or set(names) != expected:
                 odd = sorted(set(names) ^ expected)[:3]
-                raise GraphError(
-                    f"members must be the arrays that graph.json names, not others (see {odd!r})"
-                )
+                raise GraphError(f"members must be the arrays that graph.json names, not others (see {odd!r})")
             return {key: _read_member(archive, f"{key}.npy", shape) for key, shape in shapes.items()}
     except GraphError:
         raise

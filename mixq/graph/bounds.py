@@ -41,9 +41,7 @@ def accumulator_bounds(
     return lows, highs
 
 
-def accumulator_format(
-    weights: npt.ArrayLike, input_format: IntFormat, bias: npt.ArrayLike | None = None
-) -> IntFormat:
+def accumulator_format(weights: npt.ArrayLike, input_format: IntFormat, bias: npt.ArrayLike | None = None) -> IntFormat:
     """Return the narrowest signed format (2 bits or more) of all channels' accumulators.
 
     ``low`` and ``high`` are the least and the greatest of :func:`accumulator_bounds`. A partial sum may

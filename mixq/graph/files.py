@@ -14,6 +14,7 @@ from mixq.formats import IntFormat
 from mixq.graph.arrays import MAX_FILE_BYTES, array_digest, pack_arrays, unpack_arrays
 from mixq.graph.checks import GraphError, IntArray
 from mixq.graph.graph import Graph
+from mixq.graph.names import check_name
 from mixq.graph.nodes import NODE_TYPES, Node
 from mixq.graph.tensor import Tensor
 
@@ -110,8 +111,7 @@ def _graph_of(document: Any, data: bytes, arrays_path: Path) -> Graph:
     record = _record("the file", document, keys)
     if record["format"] != FORMAT_NAME or record["version"] != FORMAT_VERSION:
         raise GraphError(
-            f"format and version must be {FORMAT_NAME} {FORMAT_VERSION}, "
-            f"not {record['format']!r} {record['version']!r}"
+            f"format and version must be {FORMAT_NAME} {FORMAT_VERSION}, not {record['format']!r} {record['version']!r}"
         )
     tensors = tuple(_tensor_of(entry) for entry in _list("tensors", record["tensors"]))
     entries = [_node_entry(entry) for entry in _list("nodes", record["nodes"])]
@@ -163,6 +163,7 @@ def _format_of(label: str, value: Any) -> IntFormat:
 
 def _tensor_of(value: Any) -> Tensor:
     record = _record("a tensor", value, {"name", "shape", "format", "scale"})
+    check_name("name of a tensor", record["name"])
     shape = tuple(_list("shape", record["shape"]))
     if len(shape) != 3:
         raise GraphError(f"shape of a tensor must be [C, H, W], not {record['shape']!r}")
@@ -175,7 +176,9 @@ def _node_entry(value: Any) -> tuple[type[Node], dict[str, Any]]:
     kind = NODE_TYPES.get(op) if isinstance(op, str) else None
     if kind is None:
         raise GraphError(f"op of a node must be one of {', '.join(NODE_TYPES)}, not {op!r}")
-    return kind, _record(f"a {op} node", value, {"op", *(field.name for field in fields(kind))})
+    record = _record(f"a {op} node", value, {"op", *(field.name for field in fields(kind))})
+    check_name("name of a node", record["name"])  # before it stands in any other message
+    return kind, record
 
 
 def _summary(label: str, value: Any) -> tuple[tuple[int, ...], str]:
@@ -192,7 +195,5 @@ def _node_of(kind: type[Node], record: dict[str, Any], arrays: dict[str, IntArra
         if values[name] is not None:
             values[name] = arrays[f"{values['name']}.{name}"]
     if "weight_format" in values:
-        values["weight_format"] = _format_of(
-            f"weight_format of node {values['name']}", values["weight_format"]
-        )
+        values["weight_format"] = _format_of(f"weight_format of node {values['name']}", values["weight_format"])
     return kind(**values)

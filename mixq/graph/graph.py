@@ -78,9 +78,7 @@ class Graph:
                         f"not {getattr(node, parameter)!r}"
                     )
             if node.input != self.input and node.input not in producers:
-                raise GraphError(
-                    f"input of node {node.name} must come from an earlier node, not {node.input!r}"
-                )
+                raise GraphError(f"input of node {node.name} must come from an earlier node, not {node.input!r}")
             if node.output == self.input or node.output in producers:
                 raise GraphError(f"output of node {node.name} must be written only once, not {node.output!r}")
             producers[node.output] = node

@@ -60,9 +60,7 @@ class Node:
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(
-            _same(getattr(self, field.name), getattr(other, field.name)) for field in dataclasses.fields(self)
-        )
+        return all(_same(getattr(self, field.name), getattr(other, field.name)) for field in dataclasses.fields(self))
 
     def __hash__(self) -> int:
         return hash((self.op, self.name, self.input, self.output))
@@ -103,9 +101,7 @@ class Conv(Node):
         super().__post_init__()
         self._set("weights", frozen_array(self._label("weights"), self.weights, 4))
         if self.weights.shape[2] != self.weights.shape[3]:
-            raise GraphError(
-                f"{self._label('weights')} must have a square kernel, not {self.weights.shape!r}"
-            )
+            raise GraphError(f"{self._label('weights')} must have a square kernel, not {self.weights.shape!r}")
         if self.kernel not in CONV_KERNELS:
             raise GraphError(f"{self._label('kernel')} must be 1, 3 or 5, not {self.kernel!r}")
         _check_weights(self, self.weights, self.weight_format)
@@ -127,12 +123,8 @@ class Conv(Node):
                 f"{self._label('weights')} must read {channels} input channels, not {self.weights.shape[1]!r}"
             )
         if min(height, width) + 2 * self.padding < self.kernel:
-            raise GraphError(
-                f"{self._label('kernel')} must fit in {height} x {width} pixels, not {self.kernel!r}"
-            )
-        out_height, out_width = (
-            (axis + 2 * self.padding - self.kernel) // self.stride + 1 for axis in (height, width)
-        )
+            raise GraphError(f"{self._label('kernel')} must fit in {height} x {width} pixels, not {self.kernel!r}")
+        out_height, out_width = ((axis + 2 * self.padding - self.kernel) // self.stride + 1 for axis in (height, width))
         return len(self.weights), out_height, out_width
 
     def check_formats(self, source: Tensor, target: Tensor) -> None:
@@ -170,9 +162,7 @@ class Dense(Node):
         """Return (C_out, 1, 1)."""
         inputs = shape[0] * shape[1] * shape[2]
         if inputs != self.weights.shape[1]:
-            raise GraphError(
-                f"{self._label('weights')} must read {inputs} inputs, not {self.weights.shape[1]!r}"
-            )
+            raise GraphError(f"{self._label('weights')} must read {inputs} inputs, not {self.weights.shape[1]!r}")
         return len(self.weights), 1, 1
 
     def check_formats(self, source: Tensor, target: Tensor) -> None:
@@ -207,9 +197,7 @@ class Requantise(Node):
         self._set("multiplier", frozen_array(self._label("multiplier"), self.multiplier, 1))
         self._set("bias", frozen_array(self._label("bias"), self.bias, 1))
         if self.bias.shape != self.multiplier.shape:
-            raise GraphError(
-                f"{self._label('bias')} must have {len(self.multiplier)} values, not {len(self.bias)!r}"
-            )
+            raise GraphError(f"{self._label('bias')} must have {len(self.multiplier)} values, not {len(self.bias)!r}")
         self._set("shift", check_int(self._label("shift"), self.shift, 0, MAX_SHIFT))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -247,9 +235,7 @@ class MaxPool(Node):
         """Return (C, (H - kernel) // stride + 1, likewise of W)."""
         channels, height, width = shape
         if min(height, width) < self.kernel:
-            raise GraphError(
-                f"{self._label('kernel')} must fit in {height} x {width} pixels, not {self.kernel!r}"
-            )
+            raise GraphError(f"{self._label('kernel')} must fit in {height} x {width} pixels, not {self.kernel!r}")
         return channels, (height - self.kernel) // self.stride + 1, (width - self.kernel) // self.stride + 1
 
     def check_formats(self, source: Tensor, target: Tensor) -> None:
@@ -265,9 +251,7 @@ def _check_weights(node: Node, weights: IntArray, weight_format: IntFormat) -> N
     if not isinstance(weight_format, IntFormat):
         raise TypeError(f"{label} must be an IntFormat, not {weight_format!r}")
     if not WEIGHT_BITS[0] <= weight_format.width <= WEIGHT_BITS[1]:
-        raise GraphError(
-            f"{label} must be {WEIGHT_BITS[0]} to {WEIGHT_BITS[1]} bits wide, not {weight_format.width!r}"
-        )
+        raise GraphError(f"{label} must be {WEIGHT_BITS[0]} to {WEIGHT_BITS[1]} bits wide, not {weight_format.width!r}")
     if not weight_format.signed:
         raise GraphError(f"{label} must be signed, not {weight_format!r}")
     if not weight_format.contains(weights):
@@ -286,9 +270,7 @@ def _checked_bias(node: Node, bias: Any, channels: int) -> IntArray | None:
     return array
 
 
-def _check_accumulator(
-    node: Node, weights: IntArray, bias: IntArray | None, source: Tensor, target: Tensor
-) -> None:
+def _check_accumulator(node: Node, weights: IntArray, bias: IntArray | None, source: Tensor, target: Tensor) -> None:
     if not ACTIVATION_BITS[0] <= source.format.width <= ACTIVATION_BITS[1]:
         raise GraphError(
             f"input of node {node.name} must be {ACTIVATION_BITS[0]} to {ACTIVATION_BITS[1]} bits wide, "
@@ -303,9 +285,7 @@ def _check_accumulator(
             f"accumulator of node {node.name} must fit in {MAX_ACCUMULATOR_BITS} bits, not {exact.width!r}"
         )
     if target.format != exact:
-        raise GraphError(
-            f"format of tensor {target.name} must be the exact accumulator {exact}, not {target.format!r}"
-        )
+        raise GraphError(f"format of tensor {target.name} must be the exact accumulator {exact}, not {target.format!r}")
 
 
 NODE_TYPES: dict[str, type[Node]] = {kind.op: kind for kind in (Conv, Dense, Requantise, MaxPool)}

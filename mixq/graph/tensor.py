@@ -33,9 +33,7 @@ class Tensor:
             raise TypeError(f"shape of tensor {self.name} must be a tuple (C, H, W), not {self.shape!r}")
         shape = tuple(check_int(f"shape of tensor {self.name}", axis, 1, MAX_AXIS) for axis in self.shape)
         if shape[0] * shape[1] * shape[2] > MAX_ELEMENTS:
-            raise GraphError(
-                f"shape of tensor {self.name} must have at most {MAX_ELEMENTS} elements, not {shape!r}"
-            )
+            raise GraphError(f"shape of tensor {self.name} must have at most {MAX_ELEMENTS} elements, not {shape!r}")
         object.__setattr__(self, "shape", shape)
         if not isinstance(self.format, IntFormat):
             raise TypeError(f"format of tensor {self.name} must be an IntFormat, not {self.format!r}")

@@ -115,6 +115,7 @@ def test_requantise_rounds_half_up() -> None:
     "multiplier, bias, shift",
     [
         (2**40, 0, 40),
+        (2**43, -(2**62) - 2**41, 40),  # only the sum leaves 64 bits
         (2**55 + 1, -(2**62), 57),
         (-(2**62), 2**62, 62),
         (2**63 - 1, 2**63 - 1, 62),
@@ -180,11 +181,12 @@ def test_worst_case_accumulators_are_exact() -> None:
 
 
 def test_the_sum_just_beyond_float32_is_exact() -> None:
-    weights = np.full((1, 518, 1, 1), 127)
-    graph = Chain((518, 1, 1), IntFormat(8, False)).conv(weights).graph()
+    weights = np.full((1, 600, 1, 1), 127)
+    assert 2**24 < 127 * 600 * 250 < 127 * 600 * 255 < 2**25
+    graph = Chain((600, 1, 1), IntFormat(8, False)).conv(weights).graph()
     rng = np.random.default_rng(9)
     for _ in range(50):
-        codes = rng.integers(250, 256, (1, 518, 1, 1))
+        codes = rng.integers(250, 256, (1, 600, 1, 1))
         assert run(graph, codes).item() == 127 * sum(codes.ravel().tolist())
 
 

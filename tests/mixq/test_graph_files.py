@@ -167,6 +167,8 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
         (lambda d: d["tensors"][0].update(shape=[3, 9, True]), "shape of tensor x must be an integer, not True"),
         (lambda d: d["tensors"][0]["format"].update(width=0), "width must be 1 to 64 bits, not 0"),
         (lambda d: d["tensors"][0].update(format=8), "format of tensor x must be an object, not 'int'"),
+        (lambda d: d["tensors"][0].update(name="a\nb", format=8), "digits or underscores, not 'a\\nb'"),
+        (lambda d: d["nodes"][1].update(name="a\nb", weights=1), "digits or underscores, not 'a\\nb'"),
         (lambda d: d["tensors"].append(None), "a tensor must be an object, not 'NoneType'"),
         (lambda d: d["metadata"].update(a=1), "metadata must hold text by text, not 'a': 1"),
         (lambda d: d["tensors"][2]["format"].update(low=-1), "low=-1, high=990)"),
