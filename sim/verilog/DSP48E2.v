@@ -1,8 +1,8 @@
 // Cycle-exact behavioural model of the UltraScale DSP slice, for simulation only.
 //
-// Written from the slice's published documentation (UG579, UG974: port and attribute tables, the tables
-// of INMODE, OPMODE and ALUMODE). Ports, parameters and defaults are the primitive's own, so that
-// an instance compiles unchanged against this model or against the vendor's.
+// AMD documents the slice in UG579 (functions of INMODE, OPMODE and ALUMODE) and UG974 (ports and attributes).
+// Ports, parameters and defaults are the primitive's own, so that an instance compiles unchanged against this model
+// or against the vendor's.
 //
 //   AD = [D] +/- [A]                          27 bits, wraps                     INMODE[3:1]
 //   M  = (AMULTSEL == "AD" ? AD : [A]) * B    27 x 18 bits, signed, 45-bit result
@@ -13,6 +13,7 @@
 // Not modelled, and refused with an error and $finish (a parameter at time 0, a control input at the clock edge that
 // would use it): SIMD, logic unit, wide XOR, pattern detector, squaring and the B side of the pre-adder, carry cascade
 // and the other carry sources, MACC extension, dynamic multiplier use, inverted pins.
+// Attributes that matter only to those units (MASK, PATTERN, SEL_*, XORSIMD, AUTORESET_PRIORITY) are not looked at.
 // An unknown clock enable, reset or control input gives unknown results. CARRYOUT, CARRYCASCOUT and MULTSIGNOUT are
 // not modelled and always unknown; pattern detector and XOR outputs are 0, as they are when not in use.
 
@@ -226,8 +227,8 @@ module DSP48E2 #(
     assign PATTERNBDETECT = 1'b0;
     assign XOROUT = 8'd0;
 
-    // What is not modelled is refused. Selecting M in only one of X and Y, A:B beside a multiplier in use, and P without
-    // its register are illegal in the slice too.
+    // What is not modelled is refused. Selecting M in only one of X and Y, A:B beside a multiplier in use, and P
+    // without its register are illegal in the slice too.
     wire opmode_refused = opmode[1:0] == 2'b01 && (opmode[3:2] != 2'b01 || !MULTIPLIER)
                        || opmode[3:2] == 2'b01 && opmode[1:0] != 2'b01
                        || opmode[1:0] == 2'b11 && MULTIPLIER

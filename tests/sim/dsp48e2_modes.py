@@ -69,12 +69,17 @@ def _case(
     carry: bool = False,
     low_enables: float = 0.0,
     resets: float = 0.0,
+    in_turn: bool = False,
 ) -> Case:
-    """One slice; each enable is low and each reset high with the given probability, one by one."""
+    """One slice; each enable is low and each reset high with the given probability, one by one.
+
+    OPMODE is drawn from ``opmodes``, or with ``in_turn`` takes each of them in turn.
+    """
     generator = random.Random(name)
     stimulus = []
-    for _ in range(CYCLES):
-        pins = random_pins(generator, opmodes, inmodes, alumodes, carry)
+    for cycle in range(CYCLES):
+        choice = [opmodes[cycle % len(opmodes)]] if in_turn else opmodes
+        pins = random_pins(generator, choice, inmodes, alumodes, carry)
         pins |= {enable: int(generator.random() >= low_enables) for enable in CLOCK_ENABLES}
         pins |= {reset: int(generator.random() < resets) for reset in RESETS}
         stimulus.append([pins])
@@ -144,8 +149,9 @@ def neighbour_cases() -> list[Case]:
     no_p = [M, PCIN_M, PCIN_M_RND, M_RND, C_M, M_C, PCIN_M_C]
     cases = [
         _case("all pre-adder functions and register taps", [M, PCIN_M_P], two_deep, all_inmodes, low_enables=0.2),
-        _case("adder, all multiplexers", sums, adder, [0], alumodes, True, low_enables=0.1, resets=0.02),
-        _case("multiply, all multiplexers", products, PACKED, [D_PLUS_A, D_MINUS_A], alumodes, carry=True),
+        _case("adder, all multiplexers", sums, adder, [0], alumodes, True, in_turn=True),
+        _case("adder, enables and resets", sums, adder, [0], alumodes, True, low_enables=0.1, resets=0.02),
+        _case("multiply, all multiplexers", products, PACKED, [D_PLUS_A, D_MINUS_A], alumodes, True, in_turn=True),
         _case("multiplicand A, no pre-adder", [M_P, M_RND], replace(two_deep, amultsel="A"), [0, 1, 2, 16, 17]),
         _chain("operand cascade", (two_deep, cascaded, cascaded), ((M,), (PCIN_M,), (PCIN_M_P,)), 0.1, 0.02),
         _chain("early operand cascade", (early, replace(cascaded, acascreg=1, bcascreg=1)), ((M,), (PCIN_M,))),

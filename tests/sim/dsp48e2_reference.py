@@ -1,8 +1,7 @@
 """Reference of the DSP48E2 slice for its simulation model: one object per slice, stepped clock by clock.
 
-Written from the tables of AMD's user guide UG579 (INMODE, OPMODE and ALUMODE functions, enable and reset pins)
-on Python integers of any size, apart from the Verilog: functions are looked up in tables, not decoded
-bit by bit.
+It works on Python integers of any size and looks the functions of INMODE, OPMODE and ALUMODE up in tables, as AMD's
+user guide UG579 lists them, where the Verilog decodes them bit by bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The DSP48E2 simulation model against a reference written from the slice's documentation, cycle by cycle.
+"""The DSP48E2 simulation model against a reference of the documented slice, cycle by cycle.
 
 Modes that the generator uses, a directed test each, in Icarus and in Verilator, random operands and corners:
 
