@@ -173,9 +173,9 @@ class StreamMonitor:
     masks : payload bits that matter, for each beat of a frame; None where all do. X is allowed in the others.
     mode, seed : stalls of the sink, see :mod:`sim.stalls`
 
-    Members: ``payloads`` and ``accepted_cycles`` of the beats taken, ``frames`` ended, ``errors``, and ``handshakes``, how many
-    beats found ready high before them ("ready first"), were offered first ("valid first"), or met ready in
-    their first cycle ("same cycle").
+    Members: ``payloads`` and ``accepted_cycles`` of the beats taken, ``frames`` ended, ``errors``, and
+    ``handshakes``, how many beats found ready high before them ("ready first"), were offered first ("valid
+    first"), or met ready in their first cycle ("same cycle").
     """
 
     def __init__(

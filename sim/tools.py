@@ -84,12 +84,9 @@ def find_icarus() -> Icarus:
     match = re.search(r"Icarus Verilog version (\S+)", banner)
     if match is None:
         raise UserError(
-            f"{iverilog} does not answer as Icarus Verilog; "
-            "mend it with: sudo apt-get install --reinstall iverilog"
+            f"{iverilog} does not answer as Icarus Verilog; mend it with: sudo apt-get install --reinstall iverilog"
         )
-    return Icarus(
-        iverilog=Path(iverilog), vvp=Path(vvp), version=match.group(1), environment=dict(os.environ)
-    )
+    return Icarus(iverilog=Path(iverilog), vvp=Path(vvp), version=match.group(1), environment=dict(os.environ))
 
 
 def find_verilator() -> Verilator:
@@ -107,9 +104,7 @@ def find_verilator() -> Verilator:
         raise UserError(f"Verilator {version} is too old; install a newer one with: {install}")
     make = shutil.which("make")
     if make is None or shutil.which("g++") is None or shutil.which("perl") is None:
-        raise UserError(
-            "Verilator needs make, g++ and perl; install them with: sudo apt-get install make g++ perl"
-        )
+        raise UserError("Verilator needs make, g++ and perl; install them with: sudo apt-get install make g++ perl")
     ccache = shutil.which("ccache")
     environment = dict(os.environ)
     environment["VERILATOR_ROOT"] = str(package)
