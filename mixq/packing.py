@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import pairwise
 from math import ceil
 from typing import Literal
 
@@ -67,7 +68,7 @@ class Lane:
 
 
 def default_weight_range(weight_bits: int) -> WeightRange:
-    """The range that densities are quoted for: two- and three-bit weights full, wider ones without the most negative."""
+    """The range that densities are quoted for: weights of 2 and 3 bits full, wider ones without the most negative."""
     return "full" if weight_bits <= 3 else "narrow"
 
 
@@ -128,7 +129,7 @@ class Packing:
         if not self._fits():
             raise ValueError(f"operands must fit their ports and lanes must hold one product, not {self!r}")
 
-    # -- geometry ---------------------------------------------------------------------------------------------------
+    # -- geometry --------------------------------------------------------------------------------------
 
     @property
     def ports(self) -> Ports:
@@ -164,8 +165,7 @@ class Packing:
     def weight_offsets(self) -> tuple[tuple[int, ...], ...]:
         """Bit offset of each weight in its operand, indexed [channel][tap]."""
         return tuple(
-            tuple(m * self.channel_stride + k * self.tap_stride for k in range(self.taps))
-            for m in range(self.channels)
+            tuple(m * self.channel_stride + k * self.tap_stride for k in range(self.taps)) for m in range(self.channels)
         )
 
     @property
@@ -213,9 +213,7 @@ class Packing:
 
     def lift(self, products: int) -> int:
         """Constant that keeps every lane from going negative over ``products`` products, for the whole accumulator."""
-        return sum(self.lane_lift(lane, products) << lane.offset for lane in self.lanes) % (
-            1 << ACCUMULATOR_BITS
-        )
+        return sum(self.lane_lift(lane, products) << lane.offset for lane in self.lanes) % (1 << ACCUMULATOR_BITS)
 
     def lane_lift(self, lane: Lane, products: int) -> int:
         """What :meth:`lift` adds to one lane: ``products * terms * -(lowest product)``."""
@@ -230,7 +228,7 @@ class Packing:
         if self.pixels > 1 and self.pixel_stride < self.act_bits:
             return False
         fields = sorted(o for row in self.weight_offsets for o in row)
-        if any(b - a < self.weight_bits for a, b in zip(fields, fields[1:], strict=False)):
+        if any(b - a < self.weight_bits for a, b in pairwise(fields)):
             return False
         low, high = self.weight_bounds
         weights = sum(1 << o for o in fields)
@@ -241,7 +239,7 @@ class Packing:
             and self.accumulate_max >= 1
         )
 
-    # -- operands ---------------------------------------------------------------------------------------------------
+    # -- operands --------------------------------------------------------------------------------------
 
     @cached_property
     def weight_fields(self) -> tuple[tuple[int, int, int, int], ...]:
@@ -266,9 +264,7 @@ class Packing:
         if codes.shape[-2:] != (self.channels, self.taps):
             raise ValueError(f"weights must end in shape {(self.channels, self.taps)}, not {codes.shape!r}")
         if codes.size and (codes.min() < low or codes.max() > high):
-            raise ValueError(
-                f"weights must be from {low} to {high}, not {int(codes.min())}..{int(codes.max())}"
-            )
+            raise ValueError(f"weights must be from {low} to {high}, not {int(codes.min())}..{int(codes.max())}")
         words = np.zeros(codes.shape[:-2], np.int64)
         below = np.zeros(codes.shape[:-2], np.int64)
         position = 0
@@ -296,9 +292,7 @@ class Packing:
     def pack_activations(self, activations: npt.ArrayLike) -> IntArray:
         """The activation operand: codes (..., pixels) to signed values (...)."""
         codes = np.asarray(activations, dtype=np.int64) - self.recentre
-        return sum(
-            (codes[..., n] << o for n, o in enumerate(self.act_offsets)), np.zeros(codes.shape[:-1], np.int64)
-        )
+        return sum((codes[..., n] << o for n, o in enumerate(self.act_offsets)), np.zeros(codes.shape[:-1], np.int64))
 
     def pack_weights(self, weights: npt.ArrayLike) -> IntArray:
         """The weight operand: codes (..., channels, taps) to signed values (...)."""
@@ -309,7 +303,7 @@ class Packing:
                 total += codes[..., m, k] << offset
         return total
 
-    # -- reference arithmetic -------------------------------------------------------------------------------------------
+    # -- reference arithmetic --------------------------------------------------------------------------
 
     def read_lanes(self, accumulator: npt.ArrayLike) -> IntArray:
         """Lifted lanes (..., channels, positions) of accumulator values (...)."""
@@ -329,9 +323,7 @@ class Packing:
         x, w = np.asarray(activations, np.int64), np.asarray(weights, np.int64)
         products = x.shape[-2]
         if not 1 <= products <= self.accumulate_max:
-            raise ValueError(
-                f"activations must hold from 1 to {self.accumulate_max} products, not {products!r}"
-            )
+            raise ValueError(f"activations must hold from 1 to {self.accumulate_max} products, not {products!r}")
         low, high = (-self.half, self.half - 1) if self.act_signed else (0, 2 * self.half - 1)
         if x.size and (x.min() < low or x.max() > high):
             raise ValueError(f"activations must be from {low} to {high}, not {int(x.min())}..{int(x.max())}")
@@ -360,7 +352,7 @@ def _lane_offsets(packing: Packing) -> Iterator[tuple[int, int, int, int]]:
             yield m * packing.channel_stride + e * step, m, e, terms
 
 
-# -- solver ---------------------------------------------------------------------------------------------------------------
+# -- solver ----------------------------------------------------------------------------------------
 
 
 @cache
@@ -409,8 +401,8 @@ def solve(
 ) -> Packing:
     """The densest exact packing, and of equally dense ones the one that accumulates longest.
 
-    weight_bits, act_bits: 2 to 8. kernel: 1, 3 or 5 taps in a row. residue_bits: low bits of a lane that are known from
-    look-up tables; 0. accumulate: products that must fit before the lanes are read. Other arguments: :func:`candidates`.
+    weight_bits, act_bits: 2 to 8. kernel: 1, 3 or 5 taps in a row. residue_bits: low bits of a lane known from look-up
+    tables, 0. accumulate: products that must fit before the lanes are read. Other arguments: :func:`candidates`.
 
     >>> packing = solve(4, 4)
     >>> packing.density, packing.accumulate_max
@@ -429,9 +421,7 @@ def solve(
     )
     deep = [p for p in found if p.accumulate_max >= accumulate]
     if not deep:
-        raise ValueError(
-            f"accumulate must be at most {max(p.accumulate_max for p in found)}, not {accumulate!r}"
-        )
+        raise ValueError(f"accumulate must be at most {max(p.accumulate_max for p in found)}, not {accumulate!r}")
     return deep[0]
 
 
@@ -459,14 +449,21 @@ def _enumerate(
                 for channels in range(1, weight_port // weight_bits + 1):
                     if channels * taps * weight_bits > weight_port + weight_bits:
                         break
-                    for strides in _strides(
-                        pixels, taps, channels, act_bits, weight_bits, act_port, weight_port
-                    ):
+                    for strides in _strides(pixels, taps, channels, act_bits, weight_bits, act_port, weight_port):
                         try:
                             yield Packing(
-                                weight_bits, act_bits, kernel, pixels, taps, channels, *strides,
-                                act_on_wide=act_on_wide, act_signed=act_signed, weight_range=weight_range, device=device,
-                            )  # fmt: skip
+                                weight_bits,
+                                act_bits,
+                                kernel,
+                                pixels,
+                                taps,
+                                channels,
+                                *strides,
+                                act_on_wide=act_on_wide,
+                                act_signed=act_signed,
+                                weight_range=weight_range,
+                                device=device,
+                            )
                         except ValueError:
                             continue
 

@@ -8,7 +8,6 @@ from amaranth.hdl import (
     Cat,
     ClockSignal,
     Const,
-    Elaboratable,
     Instance,
     Module,
     ResetSignal,
@@ -42,12 +41,10 @@ class Dsp(wiring.Component):
     go_on: 1 adds the P before instead of the constant; belongs to the operands of the same cycle.
     pcin, pcout: cascade to and from the neighbours. p: the sum.
 
-    Latency :data:`DSP_LATENCY` from operands and go_on to p; PCIN is added in the last of these cycles. A result every cycle.
+    Latency :data:`DSP_LATENCY` from operands and go_on to p; PCIN is added in the last of these cycles.
     """
 
-    def __init__(
-        self, *, cascade_in: bool, accumulates: bool, constant: int = 0, target: Target = "dsp48e2"
-    ) -> None:
+    def __init__(self, *, cascade_in: bool, accumulates: bool, constant: int = 0, target: Target = "dsp48e2") -> None:
         if target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
         if not 0 <= constant < 1 << 48:
@@ -68,7 +65,8 @@ class Dsp(wiring.Component):
             }
         )
 
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
+        """Describe the registers, or instantiate the primitive."""
         return self._generic() if self._target == "generic" else self._primitive()
 
     def _generic(self) -> Module:
@@ -158,10 +156,10 @@ _PARAMETERS = {
 }
 # Every pin is connected: tools differ in what they take an open one for.
 _RESETS = (
-    "RSTA RSTALLCARRYIN RSTALUMODE RSTB RSTC RSTCTRL RSTD RSTINMODE RSTM RSTP".split()
+    ["RSTA", "RSTALLCARRYIN", "RSTALUMODE", "RSTB", "RSTC", "RSTCTRL", "RSTD", "RSTINMODE", "RSTM", "RSTP"]
 )  # fmt: skip
 _ENABLES = (
-    "CEA1 CEA2 CEAD CEALUMODE CEB1 CEB2 CEC CECARRYIN CECTRL CED CEINMODE CEM CEP".split()
+    ["CEA1", "CEA2", "CEAD", "CEALUMODE", "CEB1", "CEB2", "CEC", "CECARRYIN", "CECTRL", "CED", "CEINMODE", "CEM", "CEP"]
 )  # fmt: skip
 _UNUSED = {
     "ACIN": 30,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Elaboratable, Module, Value, unsigned
+from typing import ClassVar
+
+from amaranth.hdl import Cat, Const, Module, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -26,10 +28,13 @@ class MacChain(wiring.Component):
     activations: length operands as :func:`activation_operand` makes them, first lowest.
     weights: length words as :meth:`mixq.packing.Packing.encode_weights` stores them, first lowest.
     go_on: 0 with the last operand of the first cycle of a sum, 1 with those of its other cycles.
-    p: the accumulator of the last DSP; lanes lie in it as ``packing.lanes`` says, lifted for length * accumulate products.
+    p: the accumulator of the last DSP, its lanes as ``packing.lanes`` says, lifted for length * accumulate products.
 
-    Latency :attr:`latency` from the last operand to p.
+    Latency :attr:`LATENCY` from the last operand to p.
     """
+
+    LATENCY: ClassVar[int] = DSP_LATENCY
+    """Clock cycles from the last operand to p."""
 
     def __init__(self, packing: Packing, *, length: int, accumulate: int, target: Target = "dsp48e2") -> None:
         if length < 1 or accumulate < 1 or length * accumulate > packing.accumulate_max:
@@ -49,12 +54,8 @@ class MacChain(wiring.Component):
             }
         )
 
-    @property
-    def latency(self) -> int:
-        """Clock cycles from the last operand to p."""
-        return DSP_LATENCY
-
-    def elaborate(self, platform: object) -> Elaboratable:
+    def elaborate(self, platform: object) -> Module:
+        """Put the DSPs in a row."""
         m = Module()
         packing = self._packing
         acts = operand_bits(packing)

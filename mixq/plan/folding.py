@@ -1,4 +1,4 @@
-"""How a convolution or dense layer is spread over multipliers and cycles: the numbers that planner and hardware share."""
+"""How a layer is spread over multipliers and cycles: the numbers that planner and hardware share."""
 
 from __future__ import annotations
 
@@ -59,6 +59,23 @@ class LayerShape:
 
 
 @dataclass(frozen=True)
+class Scan:
+    """How the line buffer sees an image: rows of groups of pixels.
+
+    rows, groups: of the input. steps: groups of a row that are computed, with those of padding alone. out_rows: rows
+    computed. row_bits: enough to tell apart, modulo 2^row_bits, the rows that writer and reader can be at. top_bits:
+    enough for the first kernel row's row, negative on padding, and a kernel and a stride beyond the image.
+    """
+
+    rows: int
+    groups: int
+    steps: int
+    out_rows: int
+    row_bits: int
+    top_bits: int
+
+
+@dataclass(frozen=True)
 class Folding:
     """Parallelism of one layer, and all that follows from it.
 
@@ -102,11 +119,9 @@ class Folding:
                 f"out_lanes must divide {self.pe} and leave within {self.steps} cycles, not {self.out_lanes!r}"
             )
         if shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2:
-            raise ValueError(
-                f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}"
-            )
+            raise ValueError(f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}")
 
-    # -- multipliers --------------------------------------------------------------------------------------------------
+    # -- multipliers -----------------------------------------------------------------------------------
 
     @property
     def simd(self) -> int:
@@ -164,7 +179,7 @@ class Folding:
         """Words of each weight memory."""
         return self.folds * self.steps
 
-    # -- pixels -------------------------------------------------------------------------------------------------------
+    # -- pixels ----------------------------------------------------------------------------------------
 
     @property
     def groups(self) -> int:
@@ -187,6 +202,21 @@ class Folding:
         return ceil(self.shift / self.packing.pixels)
 
     @property
+    def positions(self) -> int:
+        """Outputs that one group of pixels contributes to: pixels + taps of all passes - 1."""
+        return self.packing.pixels + self.packing.passes * self.packing.taps - 1
+
+    @property
+    def first_lane(self) -> int:
+        """Place of lane 0 among the sums that wait for completion, oldest first: delay * pixels - shift."""
+        return self.delay * self.packing.pixels - self.shift
+
+    @property
+    def carried(self) -> int:
+        """Sums of each output channel carried from one group of pixels to the next."""
+        return self.first_lane + self.packing.passes * self.packing.taps - 1
+
+    @property
     def row_steps(self) -> int:
         """Groups that a row takes: ceil(width / pixels) wherever padding does not add whole groups of outputs."""
         return max(self.groups, self.out_groups + max(self.delay, 1) - 1, self.delay)
@@ -194,6 +224,8 @@ class Folding:
     @property
     def flush(self) -> bool:
         """Whether a row's last outputs leave together with the first group of the next row (or alone when idle)."""
+        if self.drops_groups and (self.row_steps - self.delay) % 2:
+            return False
         return self.out_groups > self.row_steps - self.delay
 
     @property
@@ -207,11 +239,32 @@ class Folding:
         return self.shape.kernel == 1 and self.shape.stride == 1
 
     @property
-    def buffer_rows(self) -> int:
-        """Rows that the line buffer holds: kernel - 1 + stride, and one more so that uneven rates do not stall."""
-        return 2 if self.merged_rows else self.shape.kernel + self.shape.stride
+    def drops_groups(self) -> bool:
+        """Whether every other group is left out of the output: stride 2 with one pixel in a group."""
+        return self.shape.stride == 2 and self.packing.pixels == 1
 
-    # -- time ---------------------------------------------------------------------------------------------------------
+    @property
+    def scan(self) -> Scan:
+        """The image as the line buffer sees it."""
+        shape = self.shape
+        rows, groups, steps, out_rows = shape.height, self.groups, self.row_steps, shape.out_height
+        if self.merged_rows:
+            rows, groups, steps, out_rows = rows * groups, 1, 1, rows * groups
+        row_bits = (2 * (self.buffer_rows + shape.kernel + 1)).bit_length()
+        top_bits = (rows + shape.kernel + shape.stride).bit_length() + 1
+        return Scan(rows, groups, steps, out_rows, row_bits, top_bits)
+
+    @property
+    def buffer_rows(self) -> int:
+        """Rows that the line buffer holds: kernel - 1 + stride, and one more so that uneven rates do not stall.
+
+        While the last rows of a frame are in use, the first of the next frame come in: with little padding these are
+        more than one.
+        """
+        shape = self.shape
+        return 2 if self.merged_rows else max(shape.kernel + shape.stride, 2 * (shape.kernel - shape.padding))
+
+    # -- time ------------------------------------------------------------------------------------------
 
     @property
     def compute_cycles(self) -> int:
@@ -234,3 +287,39 @@ class Folding:
     def cycles_per_frame(self) -> int:
         """Cycles between frames in steady state, when nothing outside stalls."""
         return max(self.compute_cycles, self.input_beats, self.output_beats)
+
+    # -- first output of a frame -----------------------------------------------------------------------
+
+    def beats_until(self, row: int, group: int) -> int:
+        """Input beats of a frame up to and with those of a group of pixels of a row, both as :attr:`scan` counts."""
+        shape, pixels = self.shape, self.packing.pixels
+        if self.merged_rows:
+            row, group = divmod(row, self.groups)
+        words = shape.in_channels // self.lanes
+        if self.in_pixels == pixels:
+            return (row * self.groups + group + 1) * words
+        return (row * shape.width + min((group + 1) * pixels, shape.width)) * words
+
+    @property
+    def first_block_end(self) -> int:
+        """Cycle of the step that completes a frame's first outputs, counted from its first input beat.
+
+        For a frame on its own of which a beat comes in each cycle, while the output does not stall.
+        """
+        scan, shape = self.scan, self.shape
+
+        def written(row: int, group: int) -> int:
+            newest = min(max(row * shape.stride + shape.kernel - 1 - shape.padding, 0), scan.rows - 1)
+            return self.beats_until(newest, min(group, scan.groups - 1))
+
+        end = -1
+        for group in range(scan.steps):
+            for fold in range(self.folds):
+                end = max(end + 1, written(0, group)) + self.steps - 1
+                complete = group >= self.delay and not (self.drops_groups and (group - self.delay) % 2)
+                if complete and fold == 0:
+                    return end
+        # The row is so short that its first outputs are its last: with the next row's first block, or before it.
+        alone = end + self.pe // self.out_lanes
+        together = max(end + 1, written(1, 0))
+        return together + self.steps - 1 if scan.out_rows > 1 and together <= alone else alone

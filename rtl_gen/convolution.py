@@ -1,0 +1,189 @@
+"""Convolution (or dense layer) and the requantisation behind it, as one stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data
+
+from mixq.formats import IntFormat
+from mixq.plan.folding import Folding
+from mixq.streams import StreamShape
+from rtl_gen.control import Control
+from rtl_gen.convolution_constants import ConvolutionConstants, IntArray
+from rtl_gen.dsp import Target
+from rtl_gen.fifo import StreamFifo
+from rtl_gen.interfaces import Stage
+from rtl_gen.lane_accumulator import LaneAccumulator
+from rtl_gen.line_buffer import LineBuffer
+from rtl_gen.mac_array import MacArray
+from rtl_gen.overlap_add import OverlapAdd
+from rtl_gen.pipeline import delayed
+from rtl_gen.requantise import RequantiseValues, requantise_unit
+from rtl_gen.rom import merged_images
+from rtl_gen.sequencer import Sequencer
+from rtl_gen.serialiser import Serialiser
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How finished sums become output codes: ``clamp((sum * multiplier + bias + half) >> shift)``, channel by channel.
+
+    method: "multiply" or "threshold", see :func:`rtl_gen.requantise.requantise_unit`.
+    """
+
+    multiplier: tuple[int, ...]
+    bias: tuple[int, ...]
+    shift: int
+    output_format: IntFormat
+    method: str = "multiply"
+
+    @classmethod
+    def none(cls, bias: tuple[int, ...], output_format: IntFormat) -> Scaling:
+        """The sums themselves, plus a bias."""
+        return cls((1,) * len(bias), bias, 0, output_format)
+
+
+class Convolution(Stage):
+    """Streaming convolution on packed DSPs, with its requantisation.
+
+    Line buffer -> multipliers -> lane sums -> overlap-add -> requantisation -> FIFO. All but the first and the last run
+    freely: work starts only when its data is there and its outputs have a place.
+
+    Parameters
+    ----------
+    folding: parallelism. weights: codes (C_out, C_in, K, K), C_in in the order of the stream. scaling: from exact sums
+    to output codes. name: of the layer, for memory files. target: see :class:`rtl_gen.dsp.Dsp`.
+
+    Throughput: a frame in ``folding.cycles_per_frame`` cycles.
+
+    Raises ValueError where weights do not fit the folding or its packing.
+    """
+
+    def __init__(
+        self, folding: Folding, weights: IntArray, scaling: Scaling, *, name: str, target: Target = "dsp48e2"
+    ) -> None:
+        shape, packing = folding.shape, folding.packing
+        weights = np.asarray(weights, np.int64)
+        expected = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+        if weights.shape != expected:
+            raise ValueError(f"weights must have shape {expected}, not {weights.shape!r}")
+        self.folding = folding
+        self._constants = constants = ConvolutionConstants.of(folding, weights)
+        act_format = IntFormat(packing.act_bits, packing.act_signed)
+        super().__init__(
+            StreamShape(
+                shape.in_channels, shape.height, shape.width, act_format, pixels=folding.in_pixels, lanes=folding.lanes
+            ),
+            StreamShape(
+                shape.out_channels,
+                shape.out_height,
+                shape.out_width,
+                scaling.output_format,
+                pixels=folding.out_pixels,
+                lanes=folding.out_lanes,
+            ),
+        )
+        self._array = MacArray(folding, weights, name=name, target=target)
+        self._sums = LaneAccumulator(folding, constants.sum_bits)
+        self._serialiser = Serialiser(folding, constants.sum_bits)
+        values = RequantiseValues(
+            scaling.multiplier,
+            scaling.bias,
+            scaling.shift,
+            IntFormat(constants.sum_bits, False),
+            scaling.output_format,
+            offset=tuple(constants.offset.tolist()),
+        )
+        self._unit = requantise_unit(
+            values, name=name, method=scaling.method, pixels=folding.out_pixels, lanes=folding.out_lanes
+        )
+        # Groups of outputs that are on their way at a time when the output does not stall, and one more.
+        self._places = ceil((self._pipeline_latency + folding.steps + 4) / folding.steps) + 1
+        self._fifo = StreamFifo(self.output_shape.payload_bits, self._places * (folding.pe // folding.out_lanes))
+
+    @property
+    def _pipeline_latency(self) -> int:
+        """Cycles from the last step of a block to the first code at the FIFO."""
+        freely = self._array.latency + self._sums.latency + OverlapAdd.LATENCY
+        return freely + self._serialiser.latency + self._unit.latency
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a frame's first accepted input beat to its first output beat, when nothing stalls."""
+        return self.folding.first_block_end + self._pipeline_latency + self._fifo.latency
+
+    @property
+    def cycles_per_frame(self) -> int:
+        """See :attr:`mixq.plan.folding.Folding.cycles_per_frame`."""
+        return self.folding.cycles_per_frame
+
+    @property
+    def memory_images(self) -> dict[str, str]:
+        """Memory files of weights and of requantisation: bare name -> text."""
+        return merged_images([self._array, self._unit])
+
+    def elaborate(self, platform: object) -> Module:
+        """Join the parts, and send the control bits along with the data."""
+        m = Module()
+        folding = self.folding
+        m.submodules.sequencer = sequencer = Sequencer(folding)
+        m.submodules.line_buffer = buffer = LineBuffer(folding)
+        m.submodules.array = array = self._array
+        m.submodules.sums = sums = self._sums
+        m.submodules.overlap = overlap = OverlapAdd(folding, self._constants)
+        m.submodules.serialiser = serialiser = self._serialiser
+        m.submodules.requantise = unit = self._unit
+        m.submodules.fifo = fifo = self._fifo
+
+        for name in ("frame", "top", "slot", "group", "kernel_row", "word"):
+            m.d.comb += getattr(buffer, name).eq(getattr(sequencer, name))
+        at_sums = self._late(m, sequencer.control, array.latency, "control")
+        at_overlap = self._late(m, at_sums, sums.latency, "overlap_control")
+        m.d.comb += [
+            buffer.i.payload.eq(self.i.payload),
+            buffer.i.valid.eq(self.i.valid),
+            self.i.ready.eq(buffer.i.ready),
+            sequencer.ready.eq(buffer.ready),
+            array.weight.eq(sequencer.weight),
+            array.codes.eq(buffer.codes),
+            array.go_on.eq(sequencer.control.go_on),
+            sums.p.eq(array.p),
+            overlap.sums.eq(sums.sums),
+            serialiser.sums.eq(overlap.outputs),
+            serialiser.group.eq(overlap.group),
+            serialiser.valid.eq(overlap.valid),
+            unit.x.eq(serialiser.x),
+            unit.group.eq(serialiser.x_group),
+            unit.valid.eq(serialiser.x_valid),
+            fifo.i.payload.eq(unit.y),
+            fifo.i.valid.eq(unit.y_valid),
+            self.o.payload.eq(fifo.o.payload),
+            self.o.valid.eq(fifo.o.valid),
+            fifo.o.ready.eq(self.o.ready),
+        ]
+        m.d.comb += [getattr(sums, name).eq(at_sums[name]) for name in ("read", "load", "tap_pass")]
+        m.d.comb += [
+            getattr(overlap, name).eq(at_overlap[name]) for name in ("update", "start", "emit", "flush", "fold")
+        ]
+        self._credits(m, sequencer)
+        return m
+
+    def _late(self, m: Module, control: data.View[Control], cycles: int, name: str) -> data.View[Control]:
+        """Control bits some cycles later; a reset clears them, so that nothing from before it has an effect."""
+        late = delayed(m, control.as_value(), cycles, name=name, reset=True)
+        return data.View(Control(self.folding), late)
+
+    def _credits(self, m: Module, sequencer: Sequencer) -> None:
+        """Count free places for groups of outputs; one is free again when the group's last beat has left."""
+        beats = self.folding.pe // self.folding.out_lanes
+        free, beat = Signal(range(self._places + 1), init=self._places), Signal(range(beats))
+        left = self.o.valid & self.o.ready
+        last: Value = left & (beat == beats - 1)
+        with m.If(left):
+            m.d.sync += beat.eq(Mux(beat == beats - 1, 0, beat + 1))
+        m.d.sync += free.eq(free + last - sequencer.take)
+        m.d.comb += sequencer.credit.eq(free != 0)

@@ -1,0 +1,92 @@
+"""What a convolution's data path adds to its sums, and the bounds of its sums, from the actual weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mixq.plan.folding import Folding
+
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ConvolutionConstants:
+    """Constants of each output channel.
+
+    In the data path activations are recentred and every product is lifted, so that all sums are non-negative. Padding
+    does not pass the multipliers; its share, which recentring and lifting make non-zero, is added at the row's ends.
+
+    left: (C_out, state) what the sums carried into a row start with. right: (C_out, pixels) what is added to the last
+    outputs of a row. offset: (C_out,) to be added to a finished sum to get the exact convolution. sum_bits: width that
+    holds every sum; all are non-negative.
+    """
+
+    left: IntArray
+    right: IntArray
+    offset: IntArray
+    sum_bits: int
+
+    @classmethod
+    def of(cls, folding: Folding, weights: IntArray) -> ConvolutionConstants:
+        """Derive them. weights: (C_out, C_in, K, K) with C_in in the order of the stream."""
+        packing, pixels = folding.packing, folding.packing.pixels
+        taps = packing.passes * packing.taps
+        padded = reversed_taps(folding, weights)
+        lift = (
+            -packing.product_bounds[0] * folding.reads_per_pass * folding.chains * folding.cascade * folding.accumulate
+        )
+        # What a pixel on padding gives each tap: its code is 0, which recentring makes -2^(a-1).
+        share = lift - packing.recentre * padded.sum((1, 2))
+        empty = np.zeros((len(weights), pixels + taps - 1), np.int64)
+        for n in range(pixels):
+            empty[:, n : n + taps] += share
+
+        state, first = folding.carried, folding.first_lane
+        left = np.zeros((len(weights), state), np.int64)
+        for before in range(1, taps + pixels):
+            for e in range(empty.shape[1]):
+                place = first + e - before * pixels
+                if folding.delay * pixels <= place < state:
+                    left[:, place] += empty[:, e]
+        right = np.zeros((len(weights), pixels), np.int64)
+        for n in range(first, pixels):
+            right[:, n] = empty[:, n - first]
+
+        low, high = -packing.half, packing.half - 1
+        most = np.maximum(padded * low, padded * high).sum((1, 2, 3)) + lift * taps
+        offset = packing.recentre * padded.sum((1, 2, 3)) - lift * taps
+        return cls(left=left, right=right, offset=offset, sum_bits=int(most.max()).bit_length())
+
+
+def reversed_taps(folding: Folding, weights: IntArray) -> IntArray:
+    """Weights (C_out, C_in, K, passes * taps) in the order of the lanes: last tap first, zeros behind."""
+    taps = folding.packing.passes * folding.packing.taps
+    missing = taps - weights.shape[3]
+    return np.pad(weights[..., ::-1], ((0, 0), (0, 0), (0, 0), (0, missing)))
+
+
+def weight_words(folding: Folding, weights: IntArray) -> IntArray:
+    """Stored words, indexed [column, input term, address], of weights (C_out, C_in, K, K).
+
+    An address counts folds, passes, kernel rows and words of input channels, the last fastest; an input term is
+    kernel row * lanes + channel.
+    """
+    packing = folding.packing
+    serial_rows, words = folding.shape.kernel // folding.rows, folding.shape.in_channels // folding.lanes
+    split = reversed_taps(folding, weights).reshape(
+        folding.folds,
+        folding.columns,
+        packing.channels,
+        words,
+        folding.lanes,
+        serial_rows,
+        folding.rows,
+        packing.passes,
+        packing.taps,
+    )
+    # -> column, row, lane, fold, pass, serial row, word, channel, tap
+    ordered = split.transpose(1, 6, 4, 0, 7, 5, 3, 2, 8)
+    return packing.encode_weights(ordered).reshape(folding.columns, folding.simd, folding.weight_depth)

@@ -1,0 +1,141 @@
+"""All multipliers of a convolution: operands, weight memories and chains of DSPs."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from mixq.plan.folding import Folding
+from rtl_gen.convolution_constants import IntArray, weight_words
+from rtl_gen.dsp import Target
+from rtl_gen.line_buffer import LINE_BUFFER_LATENCY
+from rtl_gen.mac_chain import MacChain, activation_operand, operand_bits
+from rtl_gen.memory import memory_style
+from rtl_gen.pipeline import delayed
+from rtl_gen.rom import Rom, merged_images
+
+
+class MacArray(wiring.Component):
+    """``folding.columns`` times ``folding.chains`` chains that share activations and weight addresses.
+
+    Position i of every chain works i cycles later than position 0. Its activations are delayed once for all columns,
+    and its weights lie in a memory of their own whose address comes i cycles later.
+
+    Parameters: folding; weights (C_out, C_in, K, K), C_in in the order of the stream; name, of the layer, for memory
+    files; target.
+
+    Members
+    -------
+    weight: address of the weights, in the cycle of the line buffer's position. codes: from the line buffer,
+    :data:`rtl_gen.line_buffer.LINE_BUFFER_LATENCY` cycles later. go_on: in the cycle of the position.
+    p: accumulators, 48 bits each, index column * chains + chain, first lowest; :attr:`latency` cycles after.
+    """
+
+    def __init__(self, folding: Folding, weights: IntArray, *, name: str, target: Target = "dsp48e2") -> None:
+        self._folding = folding
+        self._target = target
+        self._roms = _weight_memories(folding, weights, name)
+        self._constant = weight_words(folding, weights) if folding.weight_depth == 1 else None
+        packing = folding.packing
+        super().__init__(
+            {
+                "weight": In(range(folding.weight_depth)),
+                "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
+                "go_on": In(1),
+                "p": Out(unsigned(48 * folding.columns * folding.chains)),
+            }
+        )
+
+    @property
+    def operand_latency(self) -> int:
+        """Cycles from the position to the operands of position 0; the narrow port's adder takes one more."""
+        return LINE_BUFFER_LATENCY + (0 if self._folding.packing.act_on_wide else 1)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the position to its accumulators."""
+        return self.operand_latency + self._folding.cascade - 1 + MacChain.LATENCY
+
+    @property
+    def memory_images(self) -> dict[str, str]:
+        """Weight files: bare name -> text."""
+        return merged_images(self._roms)
+
+    def elaborate(self, platform: object) -> Module:
+        """Share out activations and weights among the chains."""
+        m = Module()
+        folding, packing = self._folding, self._folding.packing
+        activations = self._activations(m)
+        weights = self._weights(m)
+        go_on = delayed(m, self.go_on, self.operand_latency + folding.cascade - 1, name="go_on")
+        for column in range(folding.columns):
+            for chain in range(folding.chains):
+                index = column * folding.chains + chain
+                mac = MacChain(packing, length=folding.cascade, accumulate=folding.accumulate, target=self._target)
+                m.submodules[f"column_{column}_chain_{chain}"] = mac
+                m.d.comb += [
+                    mac.activations.eq(Cat(activations[chain * folding.cascade :][: folding.cascade])),
+                    mac.weights.eq(Cat(word.word_select(index, packing.stored_bits) for word in weights)),
+                    mac.go_on.eq(go_on),
+                    self.p.word_select(index, 48).eq(mac.p),
+                ]
+        return m
+
+    def _activations(self, m: Module) -> list[Value]:
+        """Operand of each input term, delayed by its position in the chain."""
+        folding, packing = self._folding, self._folding.packing
+        operands = []
+        for term in range(folding.simd):
+            codes = self.codes.word_select(term, packing.pixels * packing.act_bits)
+            operand = Signal(operand_bits(packing), name=f"operand_{term}")
+            domain = m.d.comb if packing.act_on_wide else m.d.sync
+            domain += operand.eq(activation_operand(packing, codes))
+            operands.append(delayed(m, operand, term % folding.cascade, name=f"operand_{term}"))
+        return operands
+
+    def _weights(self, m: Module) -> list[Value]:
+        """Word of each position in the chain, for all chains, in the cycle of its activations."""
+        folding = self._folding
+        if self._constant is not None:
+            return [Const(_joined(self._constant[:, i :: folding.cascade, 0], folding), self._word_bits) for i in
+                    range(folding.cascade)]  # fmt: skip
+        address = delayed(m, self.weight, self.operand_latency - 2, name="weight")
+        words = []
+        for i, rom in enumerate(self._roms):
+            m.submodules[f"weights_{i}"] = rom
+            m.d.comb += rom.addr.eq(delayed(m, address, i, name=f"weight_{i}"))
+            words.append(rom.data)
+        return words
+
+    @property
+    def _word_bits(self) -> int:
+        return self._folding.columns * self._folding.chains * self._folding.packing.stored_bits
+
+
+def _weight_memories(folding: Folding, weights: IntArray, name: str) -> list[Rom]:
+    """One memory for each position in the chain; none where the weights never change."""
+    if folding.weight_depth == 1:
+        return []
+    words = weight_words(folding, weights)
+    width = folding.columns * folding.chains * folding.packing.stored_bits
+    style = memory_style(width, folding.weight_depth)
+    return [
+        Rom(
+            f"{name}_weights_{i}",
+            width,
+            folding.weight_depth,
+            [_joined(words[:, i :: folding.cascade, address], folding) for address in range(folding.weight_depth)],
+            style=style,
+            output_register=True,
+        )
+        for i in range(folding.cascade)
+    ]
+
+
+def _joined(words: IntArray, folding: Folding) -> int:
+    """Words (columns, chains) as one, column * chains + chain, first lowest."""
+    joined = 0
+    for index, word in enumerate(words.reshape(-1).tolist()):
+        joined |= word << (index * folding.packing.stored_bits)
+    return joined
