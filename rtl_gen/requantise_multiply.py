@@ -1,4 +1,4 @@
-"""Requantisation by multiplication in LUTs: rows of partial products and a pipelined adder tree."""
+"""Requantisation by multiplication in LUTs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from mixq.formats import IntFormat
 from rtl_gen.adder_tree import Term, sum_terms, tree_latency
+from rtl_gen.booth import BoothAddend, booth_digits, booth_rows, booth_sum
 from rtl_gen.interfaces import merged_images
 from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
@@ -76,14 +77,13 @@ class LaneNumbers:
         """Whether all channels share the constant."""
         return len(set(self.constants)) == 1
 
-    def fields(self) -> list[tuple[IntFormat, tuple[int, ...]]]:
+    def fields(self) -> dict[str, tuple[IntFormat, tuple[int, ...]]]:
         """Return what a memory must hold: the format and the values, one a group, of each changing number."""
-        varying = []
-        if not self.same_multiplier:
-            varying.append((self.multiplier_format, self.multipliers))
-        if not self.same_constant:
-            varying.append((self.constant_format, self.constants))
-        return varying
+        numbers = {
+            "multiplier": (self.multiplier_format, self.multipliers),
+            "constant": (self.constant_format, self.constants),
+        }
+        return {name: pair for name, pair in numbers.items() if len(set(pair[1])) > 1}
 
 
 def signed_digits(value: int) -> list[tuple[int, bool]]:
@@ -105,97 +105,76 @@ def signed_digits(value: int) -> list[tuple[int, bool]]:
 
 
 class MultiplyLane(wiring.Component):
-    """One accumulator a cycle: y = clamp((x * multiplier + constant) >> shift).
+    """One channel of several pixels a cycle: y = clamp((x * multiplier + constant) >> shift).
 
     A multiplier that all channels share becomes the shifted terms of its canonical signed form (a power of two:
-    wires); another one is taken two bits at a time: rows x * (0..3), one carry chain each, registered. Terms,
-    rows and the constant are added in pairs, a register after each level; the clamp has one more.
+    wires), added in pairs. Another one is taken two bits at a time (:mod:`rtl_gen.booth`). The clamp has a
+    register more.
 
-    Parameters: ``numbers``; ``latency``: cycles to give the result in, ``minimum_latency(numbers)`` at least.
-    Members: ``x``; ``multiplier`` and ``constant`` (ignored where the numbers do not change), with ``x``;
-    ``y``, ``latency`` cycles later.
+    Parameters: ``numbers``; ``pixels``; ``latency``: cycles to give the result in, ``minimum_latency(numbers)``
+    at least. Members: ``x{pixel}``, and with them ``multiplier`` and ``constant`` (ignored where the numbers do
+    not change); ``y{pixel}``, ``latency`` cycles later.
     """
 
-    def __init__(self, numbers: LaneNumbers, *, latency: int) -> None:
+    def __init__(self, numbers: LaneNumbers, *, pixels: int, latency: int) -> None:
         self._numbers = numbers
+        self._pixels = pixels
         self._slack = latency - self.minimum_latency(numbers)
         if self._slack < 0:
             raise ValueError(f"latency must be at least {self.minimum_latency(numbers)}, not {latency!r}")
-        super().__init__(
-            {
-                "x": In(amaranth_shape(numbers.input_format)),
-                "multiplier": In(amaranth_shape(numbers.multiplier_format)),
-                "constant": In(amaranth_shape(numbers.constant_format)),
-                "y": Out(numbers.output_format.width),
-            }
-        )
+        members: dict[str, Any] = {
+            "multiplier": In(amaranth_shape(numbers.multiplier_format)),
+            "constant": In(amaranth_shape(numbers.constant_format)),
+        }
+        for pixel in range(pixels):
+            members[f"x{pixel}"] = In(amaranth_shape(numbers.input_format))
+            members[f"y{pixel}"] = Out(numbers.output_format.width)
+        super().__init__(members)
 
     @staticmethod
     def minimum_latency(numbers: LaneNumbers) -> int:
         """Return the cycles of a lane with these numbers."""
         if numbers.same_multiplier:
-            terms = len(signed_digits(numbers.multipliers[0]))
-            return tree_latency(terms + MultiplyLane._adds_constant(numbers)) + 1
-        rows = -(-numbers.multiplier_format.width // 2)
-        return 1 + tree_latency(rows + MultiplyLane._adds_constant(numbers)) + 1
-
-    @staticmethod
-    def _adds_constant(numbers: LaneNumbers) -> bool:
-        """Whether the constant is a term: it is not always 0, or is needed to subtract from."""
-        digits = signed_digits(numbers.multipliers[0]) if numbers.same_multiplier else [(0, False)]
-        return any(numbers.constants) or all(negative for _, negative in digits)
+            digits = signed_digits(numbers.multipliers[0])
+            return tree_latency(len(digits) + _adds_constant(numbers, digits)) + 1
+        return booth_rows(numbers.multiplier_format, numbers.sum_format) + 1
 
     def elaborate(self, platform: Any) -> Module:
-        """Add the terms, shift and clamp."""
+        """Multiply, add, shift and clamp."""
         m = Module()
         numbers = self._numbers
-        x = Signal(signed(IntFormat.for_range(*self._x_range(), signed=True).width))
-        m.d.comb += x.eq(self.x)
-        terms = self._shared_terms(x) if numbers.same_multiplier else self._rows(m, x)
-        if self._adds_constant(numbers):
-            low, high = numbers.constant_format.low, numbers.constant_format.high
-            constant: Any = self.constant
-            if numbers.same_constant:
-                constant = Const(low, signed(numbers.constant_format.width))
-            elif not numbers.same_multiplier:
-                constant = delayed(m, constant, 1, name="constant")
-            terms.append(Term(constant, low, high))
-        total = sum_terms(m, terms, width=numbers.sum_format.width, name="sum")
-        self._clamp(m, total)
+        constant: Any = self.constant
+        if numbers.same_constant:
+            constant = Const(numbers.constants[0], signed(numbers.constant_format.width))
+        if not numbers.same_multiplier:
+            rows = booth_rows(numbers.multiplier_format, numbers.sum_format)
+            digits = booth_digits(m, self.multiplier, rows)
+        for pixel in range(self._pixels):
+            x = getattr(self, f"x{pixel}")
+            if numbers.same_multiplier:
+                total = self._shared_multiplier(m, x, constant, f"sum{pixel}")
+            else:
+                addend = BoothAddend(constant, numbers.constant_format)
+                total = booth_sum(
+                    m, x, numbers.input_format, digits, addend, result=numbers.sum_format, name=f"pixel{pixel}"
+                )
+            code = self._clamped(m, total, f"code{pixel}")
+            m.d.comb += getattr(self, f"y{pixel}").eq(code)
         return m
 
-    def _x_range(self) -> tuple[int, int]:
-        return self._numbers.input_format.low, self._numbers.input_format.high
+    def _shared_multiplier(self, m: Module, x: Any, constant: Any, name: str) -> Any:
+        """Return x * m + B for the one m."""
+        numbers, bounds = self._numbers, self._numbers.constant_format
+        digits = signed_digits(numbers.multipliers[0])
+        extended = Signal(signed(numbers.input_format.width + (not numbers.input_format.signed)), name=f"x_{name}")
+        m.d.comb += extended.eq(x)
+        ends = numbers.input_format.low, numbers.input_format.high
+        terms = [Term(extended, *ends, shift, negative) for shift, negative in digits]
+        if _adds_constant(numbers, digits):
+            terms.append(Term(constant, bounds.low, bounds.high))
+        return sum_terms(m, terms, width=numbers.sum_format.width, name=name)
 
-    def _shared_terms(self, x: Any) -> list[Term]:
-        """Return the terms of x * m for the one m."""
-        digits = signed_digits(self._numbers.multipliers[0])
-        return [Term(x, *self._x_range(), shift, negative) for shift, negative in digits]
-
-    def _rows(self, m: Module, x: Any) -> list[Term]:
-        """Return the registered rows x * digit, two bits of the multiplier each."""
-        low, high = self._x_range()
-        multiplier, format = self.multiplier, self._numbers.multiplier_format
-        rows = []
-        for at in range(0, format.width, 2):
-            bits = min(2, format.width - at)
-            top = format.signed and at + bits == format.width
-            weights = [1, 2][:bits]
-            if top:
-                weights[-1] = -weights[-1]
-            digits = [0, *weights, sum(weights)]
-            ends = [end * digit for end in (low, high) for digit in (min(digits), max(digits))]
-            terms = [Mux(multiplier[at + bit], x, 0) << bit for bit in range(bits)]
-            width = IntFormat.for_range(min(ends), max(ends), signed=True).width
-            row = Signal(signed(width), name=f"row{at}", reset_less=True)
-            total = terms[0] if not (top and bits == 1) else -terms[0]
-            if bits == 2:
-                total = terms[0] - terms[1] if top else terms[0] + terms[1]
-            m.d.sync += row.eq(total)
-            rows.append(Term(row, min(ends), max(ends), at))
-        return rows
-
-    def _clamp(self, m: Module, total: Any) -> None:
+    def _clamped(self, m: Module, total: Any, name: str) -> Any:
         """Shift, clamp and register."""
         numbers = self._numbers
         low, high = numbers.output_format.low, numbers.output_format.high
@@ -210,9 +189,14 @@ class MultiplyLane(wiring.Component):
             code = Mux(above, high, code)
         if least < low:
             code = Mux(shifted[-1] if low == 0 else shifted < low, low, code)
-        result = Signal(numbers.output_format.width, reset_less=True)
+        result = Signal(numbers.output_format.width, name=name, reset_less=True)
         m.d.sync += result.eq(code)
-        m.d.comb += self.y.eq(delayed(m, result, self._slack, name="result"))
+        return delayed(m, result, self._slack, name=name)
+
+
+def _adds_constant(numbers: LaneNumbers, digits: list[tuple[int, bool]]) -> bool:
+    """Whether the constant is a term beside the digits': it is not 0, or is needed to subtract from."""
+    return any(numbers.constants) or all(negative for _, negative in digits)
 
 
 class MultiplyUnit(RequantiseUnit):
@@ -235,7 +219,7 @@ class MultiplyUnit(RequantiseUnit):
     def _parameters(self) -> Rom | None:
         words, width = [0] * self.groups, 0
         for numbers in self._numbers:
-            for format, values in numbers.fields():
+            for format, values in numbers.fields().values():
                 mask = (1 << format.width) - 1
                 words = [word | (value & mask) << width for word, value in zip(words, values, strict=True)]
                 width += format.width
@@ -264,20 +248,14 @@ class MultiplyUnit(RequantiseUnit):
             m.d.comb += self._rom.addr.eq(self.group)
             x = delayed(m, x, self._rom.latency, name="x")
         for index, numbers in enumerate(self._numbers):
-            lanes = [MultiplyLane(numbers, latency=self._lane_latency) for _ in range(self._pixels)]
-            targets = [name for name, same in self._changing(numbers) if not same]
-            for name, (format, _) in zip(targets, numbers.fields(), strict=True):
+            lane = MultiplyLane(numbers, pixels=self._pixels, latency=self._lane_latency)
+            m.submodules[f"lane{index}"] = lane
+            for name, (format, _) in numbers.fields().items():
                 assert self._rom is not None
-                part = self._rom.data[start : start + format.width]
-                m.d.comb += [getattr(lane, name).eq(part) for lane in lanes]
+                m.d.comb += getattr(lane, name).eq(self._rom.data[start : start + format.width])
                 start += format.width
-            for pixel, lane in enumerate(lanes):
-                m.submodules[f"pixel{pixel}_lane{index}"] = lane
-                m.d.comb += lane.x.eq(self.accumulator(x, pixel, index))
-                self.place(m, pixel, index, lane.y)
+            for pixel in range(self._pixels):
+                m.d.comb += getattr(lane, f"x{pixel}").eq(self.accumulator(x, pixel, index))
+                self.place(m, pixel, index, getattr(lane, f"y{pixel}"))
         self.drive_valid(m)
         return m
-
-    @staticmethod
-    def _changing(numbers: LaneNumbers) -> list[tuple[str, bool]]:
-        return [("multiplier", numbers.same_multiplier), ("constant", numbers.same_constant)]
