@@ -23,7 +23,7 @@ from mixq.errors import UserError
 from mixq.files import write_atomic
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
-from mixq.networks import network
+from mixq.networks import NetworkTable, network
 
 MAX_BYTES = 1 << 30
 """Largest checkpoint that is read."""
@@ -95,13 +95,15 @@ def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
 
 
 def random_model(
-    network_name: str,
+    network_name: str | NetworkTable,
     seed: int,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
 ) -> NetworkModel:
-    """Model with random weights whose codes are spread like a trained one's, in evaluation mode.
+    """Model of a network, by name or table, with random weights, in evaluation mode.
+
+    Its codes are spread like a trained model's.
 
     Weights are Gaussian. Batch norm's statistics are measured on random images, its scales lie in 0.5..1.5,
     one in sixteen of them negative, its shifts are Gaussian. The same seed gives the same model: numbers
@@ -111,7 +113,9 @@ def random_model(
     Raises:
         UserError: no such network, wrong widths.
     """
-    model = build_model(network(network_name), weight_bits=weight_bits, act_bits=act_bits)
+    table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
+    with torch.random.fork_rng(devices=[]):  # the builder draws weights, which are replaced below
+        model = build_model(table, weight_bits=weight_bits, act_bits=act_bits)
     random = np.random.default_rng(seed)
     for module in model.modules():
         if isinstance(module, QuantConv2d | QuantLinear):

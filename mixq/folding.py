@@ -84,7 +84,7 @@ def fold_affine(
     steps = {"weight step": weight_step, "activation step": act_step, "next step": next_step}
     for name, step in steps.items():
         if not (np.isfinite(step) and step > 0):
-            raise UserError(f"layer {layer}: the {name} must be positive and finite, not {step!r}; retrain it")
+            raise UserError(f"layer {layer}: the {name} must be positive and finite, not {step!r}")
     with np.errstate(all="ignore"):
         inc = affine.scale * weight_step * act_step / next_step
         bias = affine.shift / next_step
@@ -115,7 +115,7 @@ def rounding_bound(mac: FloatArray, shift: int) -> FloatArray:
 def _rounded(values: FloatArray, shift: int, what: str, layer: str) -> IntArray:
     """``round(values * 2^shift)``; a product with a power of two is exact in float64."""
     if not np.isfinite(values).all():
-        raise UserError(f"layer {layer}: its {what} is not finite; the checkpoint is damaged or training diverged")
+        raise UserError(f"layer {layer}: its {what} is not finite; retrain it or repair the checkpoint")
     scaled = np.rint(np.ldexp(values, shift))
     if np.abs(scaled).max(initial=0.0) >= 2.0**62:
         raise UserError(f"layer {layer}: its {what} is too large for 62 bits at shift {shift}")

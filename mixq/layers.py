@@ -69,7 +69,8 @@ def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tens
     Raises:
         UserError: weights that are not finite, or all equal, which leaves the step without a value.
     """
-    step = float(layer.weight_quantizer.step(layer.weight))
+    # A single weight has no standard deviation; PyTorch would warn and return NaN.
+    step = float(layer.weight_quantizer.step(layer.weight)) if layer.weight.numel() > 1 else 0.0
     if not (math.isfinite(step) and step > 0):
         raise UserError(
             f"layer {name}: its weights must be finite and not all equal; retrain it or repair the checkpoint"

@@ -189,8 +189,8 @@ def _tables() -> dict[str, NetworkTable]:
                 ConvSpec(channels=32),
                 DenseSpec(units=10, weight_bits=None, act_bits=None),
             ),
-            weight_bits=(5, 4, 3, 8),
-            act_bits=(6, 4, 5, 3),
+            weight_bits=(4, 3, 2, 6),
+            act_bits=(5, 4, 3, 6),
         ),
     )
     return {table.name: table for table in tables}

@@ -167,7 +167,7 @@ def _layers(traced: fx.GraphModule) -> list[tuple[str, nn.Module]]:
     for node in nodes:
         if len(node.users) > 1:
             users = ", ".join(_label(user) for user in node.users)
-            raise UserError(f"the output of {_label(node)} feeds {users}; only chains of layers can be lowered")
+            raise UserError(f"{_label(node)} feeds {users}; only a chain of layers can be lowered")
     calls = [node for node in nodes if node.op not in ("placeholder", "output")]
     layers: list[tuple[str, nn.Module]] = []
     unsupported: list[str] = []
@@ -232,7 +232,7 @@ def _check_order(layers: Iterable[tuple[str, nn.Module]]) -> None:
         if isinstance(module, QuantLinear) and not flat:
             raise UserError(f"{path} (QuantLinear) reads an image; put an nn.Flatten before it")
         if isinstance(module, QuantConv2d | nn.MaxPool2d) and flat:
-            raise UserError(f"{path} ({type(module).__name__}) cannot read flattened values; move the flatten")
+            raise UserError(f"{path} ({type(module).__name__}) reads flattened values; move the flatten")
         flat = flat or isinstance(module, nn.Flatten)
         following = _NEXT_STATE.get((state, _kind(module)))
         if following is None:

@@ -1,0 +1,116 @@
+"""The tables: counts of the published networks, widths that are taken and refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from mixq.errors import UserError
+from mixq.networks import network, network_names
+
+
+@pytest.mark.parametrize(
+    "name, macs, weights",
+    [
+        # By hand: 9 * (3*64 + 64*64) * 1024 + 9 * (64*128 + 128*128) * 256 + 9 * (128*256 + 256*256) * 64 + 40960
+        ("vgg_tiny", 152_805_376, 1_185_472),
+        ("vgg_small", 607_600_640, 4_656_512),
+        ("ultranet", 199_526_400, 210_096),
+        ("ultranet_ismart", 199_526_400, 210_096),
+        ("digits_cnn", 9 * 16 * 64 + 9 * 16 * 32 * 16 + 9 * 32 * 32 * 4 + 1280, 9 * (16 + 512 + 1024) + 1280),
+    ],
+)
+def test_counts(name: str, macs: int, weights: int) -> None:
+    counts = network(name).counts()
+    assert sum(layer.macs for layer in counts) == macs
+    assert sum(layer.weights for layer in counts) == weights
+    assert tuple(layer.name for layer in counts) == network(name).weighted_names
+
+
+def test_layers_of_the_published_networks() -> None:
+    assert network("vgg_tiny").shapes()[-2:] == ((256, 4, 4), (10, 1, 1))
+    assert network("vgg_small").shapes()[-2:] == ((512, 4, 4), (10, 1, 1))
+    assert network("ultranet").shapes()[-1] == (36, 10, 20)
+    assert network("digits_cnn").shapes() == ((16, 8, 8), (16, 4, 4), (32, 4, 4), (32, 2, 2), (32, 2, 2), (10, 1, 1))
+    assert network("vgg_tiny").weighted_names == ("conv1", "conv2", "conv3", "conv4", "conv5", "conv6", "dense")
+    assert network("ultranet").weighted_names[-1] == "conv9"
+
+
+def test_names() -> None:
+    assert network_names() == ("digits_cnn", "ultranet", "ultranet_ismart", "vgg_small", "vgg_tiny")
+    assert network("VGG-tiny") is not None
+    assert network("VGG-tiny") == network("vgg_tiny")
+    assert network("ultranet-ismart") == network("ultranet_ismart")
+    with pytest.raises(UserError) as raised:
+        network("resnet")
+    assert str(raised.value) == (
+        "no network is called 'resnet'; choose one of digits_cnn, ultranet, ultranet_ismart, vgg_small, vgg_tiny"
+    )
+
+
+def test_the_dense_layer_of_vgg_has_8_bits_unless_it_is_named() -> None:
+    table = network("vgg_tiny")
+    assert table.resolve_weight_bits([8, 2, 2, 2, 2, 2]) == (8, 2, 2, 2, 2, 2, 8)
+    assert table.resolve_act_bits([8, 3, 3, 3, 6, 3]) == (8, 3, 3, 3, 6, 3, 8)
+    assert table.resolve_weight_bits([8, 2, 2, 2, 2, 2, 4]) == (8, 2, 2, 2, 2, 2, 4)
+    assert table.resolve_weight_bits([5]) == (5, 5, 5, 5, 5, 5, 8)
+
+
+def test_the_first_and_last_weights_of_ultranet_ismart_have_8_bits() -> None:
+    table = network("ultranet_ismart")
+    assert table.resolve_weight_bits() == (8, 4, 4, 4, 4, 4, 4, 4, 8)
+    assert table.resolve_weight_bits([2, 3, 4, 5, 6, 7, 8]) == (8, 2, 3, 4, 5, 6, 7, 8, 8)
+    assert table.resolve_weight_bits([2, 3, 4, 5, 6, 7, 8, 2, 3]) == (2, 3, 4, 5, 6, 7, 8, 2, 3)
+    assert network("ultranet").resolve_weight_bits() == (4,) * 9
+
+
+def test_the_quickstart_mixes_its_widths() -> None:
+    table = network("digits_cnn")
+    assert len(set(table.resolve_weight_bits())) == 4
+    assert len(set(table.resolve_act_bits())) == 4
+    assert all(2 <= bits <= 8 for bits in table.weight_bits + table.act_bits)
+
+
+@pytest.mark.parametrize(
+    "name, bits, message",
+    [
+        (
+            "vgg_tiny",
+            [8, 2],
+            "vgg_tiny takes 7 weight widths, one for each of conv1, conv2, conv3, conv4, conv5, conv6, dense, "
+            "or 6 without dense, or 1 for all; not 2",
+        ),
+        (
+            "digits_cnn",
+            [8, 2, 3],
+            "digits_cnn takes 4 weight widths, one for each of conv1, conv2, conv3, dense, or 1 for all; not 3",
+        ),
+        (
+            "digits_cnn",
+            [],
+            "digits_cnn takes 4 weight widths, one for each of conv1, conv2, conv3, dense, or 1 for all; not 0",
+        ),
+        ("digits_cnn", [1, 2, 3, 4], "weight widths of digits_cnn must be integers from 2 to 8, not 1"),
+        ("digits_cnn", [2, 2, 3, 9], "weight widths of digits_cnn must be integers from 2 to 8, not 9"),
+        ("digits_cnn", [2, 2, 3, -4], "weight widths of digits_cnn must be integers from 2 to 8, not -4"),
+        ("digits_cnn", ["2", 2, 3, 4], "weight widths of digits_cnn must be integers from 2 to 8, not '2'"),
+        ("digits_cnn", [True, 2, 3, 4], "weight widths of digits_cnn must be integers from 2 to 8, not True"),
+    ],
+)
+def test_wrong_widths_are_refused(name: str, bits: list[int], message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        network(name).resolve_weight_bits(bits)
+    assert str(raised.value) == message
+
+
+def test_wrong_activation_widths_say_which() -> None:
+    with pytest.raises(UserError) as raised:
+        network("digits_cnn").resolve_act_bits([0])
+    assert str(raised.value) == "act widths of digits_cnn must be integers from 2 to 8, not 0"
+
+
+def test_the_tables_do_without_torch() -> None:
+    code = "import sys, mixq.networks, mixq.folding; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
