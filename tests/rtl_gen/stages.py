@@ -46,6 +46,7 @@ def hold(
     simulator: str = "icarus",
     masks: Sequence[int] | None = None,
     resets: int = 2,
+    known_latency: bool = True,
 ) -> None:
     """Run a stage without stalls, with stalls of every kind and with resets amid frames.
 
@@ -59,7 +60,8 @@ def hold(
         for seed, stalls in enumerate(STALLS)
     ]
     seen, *_ = bench.run_all([free, *stalled])
-    assert seen.latency == component.latency
+    if known_latency:
+        assert seen.latency == component.latency
     ends = seen.last_output_cycles[frames // 2 :]
     assert len(ends) >= 2
     assert {later - earlier for earlier, later in pairwise(ends)} == {component.cycles_per_frame}
