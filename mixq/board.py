@@ -1,4 +1,4 @@
-"""What planner and search need to know of a board; the files are kept, and read, by the package ``boards``."""
+"""What planner and search need to know of a board; the files are kept and read by the package ``boards``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ class Resources:
             self.bram36 + other.bram36,
             self.uram + other.uram,
         )
+
+    def times(self, count: int) -> Resources:
+        """``count`` of the same."""
+        return Resources(self.lut * count, self.ff * count, self.dsp * count, self.bram36 * count, self.uram * count)
 
     def excess(self, limit: Resources) -> dict[str, float]:
         """By how much each kind goes beyond the limit; empty where all fits."""

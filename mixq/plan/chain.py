@@ -1,0 +1,83 @@
+"""A graph as the chain of stages that the hardware makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from mixq.errors import UserError
+from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor
+from mixq.packing import WeightRange
+from mixq.plan.folding import LayerShape
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One stage: a node, and the requantisation that is built into a convolution or dense layer.
+
+    source: the tensor it reads. target: the tensor it gives out.
+    """
+
+    node: Node
+    requantise: Requantise | None
+    source: Tensor
+    target: Tensor
+
+    @property
+    def is_layer(self) -> bool:
+        """Whether it multiplies by weights."""
+        return isinstance(self.node, Conv | Dense)
+
+    @cached_property
+    def shape(self) -> LayerShape:
+        """Sizes of a convolution; a dense layer is one of a single pixel with all inputs as channels."""
+        channels, height, width = self.source.shape
+        if isinstance(self.node, Dense):
+            return LayerShape(channels * height * width, len(self.node.weights), 1, 1)
+        assert isinstance(self.node, Conv)
+        node = self.node
+        return LayerShape(channels, len(node.weights), height, width, node.kernel, node.stride, node.padding)
+
+    @cached_property
+    def weight_bits(self) -> int:
+        """Width of the weights."""
+        assert isinstance(self.node, Conv | Dense)
+        return self.node.weight_format.width
+
+    @cached_property
+    def weight_range(self) -> WeightRange:
+        """Whether the most negative weight really occurs: packings that exclude it are denser."""
+        assert isinstance(self.node, Conv | Dense)
+        return "full" if int(self.node.weights.min()) == -(1 << (self.weight_bits - 1)) else "narrow"
+
+
+def chain(graph: Graph) -> list[Unit]:
+    """The stages of a graph, from input to output.
+
+    Raises UserError where a tensor has several readers: forks have no hardware yet.
+    """
+    units: list[Unit] = []
+    tensor = graph.input
+    while tensor != graph.output:
+        node = _reader(graph, tensor)
+        source, last, requantise = graph.tensor(tensor), node, None
+        if isinstance(node, Conv | Dense) and node.output != graph.output:
+            following = _reader(graph, node.output)
+            if not isinstance(following, Requantise):
+                raise UserError(
+                    f"layer {node.name}: its sums go to {following.name} ({following.op}); a requantise node must follow"
+                )
+            last = requantise = following
+        if not isinstance(node, Conv | Dense | Requantise | MaxPool):
+            raise UserError(f"node {node.name}: no stage is built for {node.op!r}")
+        units.append(Unit(node, requantise, source, graph.tensor(last.output)))
+        tensor = last.output
+    return units
+
+
+def _reader(graph: Graph, tensor: str) -> Node:
+    readers = graph.consumers(tensor)
+    if len(readers) != 1:
+        names = ", ".join(node.name for node in readers)
+        raise UserError(f"tensor {tensor} is read by {names}: only chains of layers are built, no forks")
+    return readers[0]

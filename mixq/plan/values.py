@@ -1,0 +1,139 @@
+"""The plan: for every layer how it is built, what it takes and how long it works."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property, reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+from mixq.board import Resources
+from mixq.errors import UserError
+from mixq.files import dump_yaml, load_yaml, write_atomic
+from mixq.packing import Packing
+from mixq.plan.folding import Folding, LayerShape
+
+PLAN_FILE = "plan.yaml"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one node of the graph is built.
+
+    name, op: of the node. cycles: for a frame in steady state, converters before it included. resources: estimated,
+    likewise. folding: of a convolution or dense layer. method: of a requantisation, "multiply" or "threshold". pixels,
+    lanes: of the beats it gives out. fused: the convolution or dense layer that a requantisation is part of.
+    """
+
+    name: str
+    op: str
+    cycles: int
+    resources: Resources
+    pixels: int
+    lanes: int
+    folding: Folding | None = None
+    method: str | None = None
+    fused: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a graph is built for a board.
+
+    board: its name. clock_mhz: fabric clock, an assumption until a vendor tool confirms it. layers: one for each node,
+    in the graph's order. input_bus_bits, output_bus_bits: of the AXI streams. limits: what was allowed.
+    """
+
+    board: str
+    clock_mhz: float
+    layers: tuple[LayerPlan, ...]
+    input_bus_bits: int
+    output_bus_bits: int
+    limits: Resources
+
+    def layer(self, name: str) -> LayerPlan:
+        """The plan of a node. Raises KeyError for an unknown name."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, LayerPlan]:
+        return {layer.name: layer for layer in self.layers}
+
+    @property
+    def bottleneck(self) -> str:
+        """Name of the slowest layer; the first of several."""
+        return max(self.layers, key=lambda layer: layer.cycles).name
+
+    @property
+    def cycles(self) -> int:
+        """Cycles between frames: those of the slowest layer."""
+        return max(layer.cycles for layer in self.layers)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second at the planned clock."""
+        return self.clock_mhz * 1e6 / self.cycles
+
+    @property
+    def resources(self) -> Resources:
+        """Estimated total."""
+        return reduce(add, (layer.resources for layer in self.layers), Resources())
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``plan.yaml`` into a folder that exists."""
+        document = {
+            "version": _VERSION,
+            "board": self.board,
+            "clock_mhz": self.clock_mhz,
+            "cycles_per_frame": self.cycles,
+            "bottleneck": self.bottleneck,
+            "input_bus_bits": self.input_bus_bits,
+            "output_bus_bits": self.output_bus_bits,
+            "limits": asdict(self.limits),
+            "layers": [_layer_document(layer) for layer in self.layers],
+        }
+        write_atomic(Path(folder) / PLAN_FILE, dump_yaml(document))
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Plan:
+        """Read ``plan.yaml``. Raises UserError where it is missing or not a plan."""
+        path = Path(folder) / PLAN_FILE
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `mixq plan {folder} --board BOARD` first")
+        document = load_yaml(path)
+        try:
+            if document["version"] != _VERSION:
+                raise ValueError(f"version must be {_VERSION}, not {document['version']!r}")
+            return cls(
+                board=document["board"],
+                clock_mhz=float(document["clock_mhz"]),
+                layers=tuple(_layer(layer) for layer in document["layers"]),
+                input_bus_bits=document["input_bus_bits"],
+                output_bus_bits=document["output_bus_bits"],
+                limits=Resources(**document["limits"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} is no plan ({error}): run `mixq plan` again") from error
+
+
+def _layer_document(layer: LayerPlan) -> dict[str, Any]:
+    document = {key: value for key, value in asdict(layer).items() if value is not None}
+    folding = layer.folding
+    if folding is not None:
+        derived = {"dsps": folding.dsps, "density": folding.packing.density, "compute_cycles": folding.compute_cycles}
+        document["folding"] = {**document["folding"], "derived": derived}
+    return document
+
+
+def _layer(document: dict[str, Any]) -> LayerPlan:
+    fields = dict(document)
+    fields["resources"] = Resources(**fields["resources"])
+    if fields.get("folding") is not None:
+        folding = dict(fields["folding"])
+        folding.pop("derived", None)
+        folding["shape"] = LayerShape(**folding["shape"])
+        folding["packing"] = Packing(**folding["packing"])
+        fields["folding"] = Folding(**folding)
+    return LayerPlan(**fields)
