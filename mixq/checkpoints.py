@@ -2,7 +2,8 @@
 
 A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
 beside ``network``, ``weight_bits`` and ``act_bits``, as `save_checkpoint` writes it. Files come from
-elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles.
+elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
+`.safetensors` holds none.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from mixq.files import write_atomic
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
 from mixq.networks import NetworkTable, network
+from mixq.safetensors import read_safetensors
 
 MAX_BYTES = 1 << 30
 """Largest checkpoint that is read."""
@@ -38,7 +40,7 @@ def load_source(
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
 ) -> NetworkModel:
-    """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`), in evaluation mode.
+    """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
     Parameters:
         source: where the weights come from.
@@ -171,7 +173,7 @@ def _widths(value: object) -> list[int] | None:
 
 def _read(path: Path) -> Mapping[str, Any]:
     """Content of a checkpoint file: names to tensors, or `save_checkpoint`'s mapping."""
-    readers = {".pt": _read_pt, ".pth": _read_pt, ".npz": _read_npz}
+    readers = {".pt": _read_pt, ".pth": _read_pt, ".npz": _read_npz, ".safetensors": _read_safetensors}
     if path.suffix not in readers:
         raise UserError(f"{path} is no checkpoint; give a file that ends in {', '.join(readers)}")
     try:
@@ -202,6 +204,11 @@ def _read_npz(path: Path) -> dict[str, torch.Tensor]:
         raise UserError(f"{path} unpacks to {size} bytes; a checkpoint may have {MAX_BYTES} at most")
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    arrays = read_safetensors(path, max_bytes=MAX_BYTES)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> None:

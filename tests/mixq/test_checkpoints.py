@@ -18,6 +18,7 @@ from mixq.execute import run_all
 from mixq.lowering import lower
 from mixq.models import NetworkModel, build_model
 from mixq.networks import network
+from tests.mixq.test_safetensors import encode
 from tests.mixq.torch_models import pixels
 
 
@@ -49,7 +50,8 @@ def test_what_is_given_goes_before_what_the_file_says(model: NetworkModel, tmp_p
 def test_plain_state_dicts(model: NetworkModel, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "m.pth")
     np.savez(tmp_path / "m.npz", **{name: value.numpy() for name, value in model.state_dict().items()})
-    for name in ("m.pth", "m.npz"):
+    (tmp_path / "m.safetensors").write_bytes(encode({k: v.numpy() for k, v in model.state_dict().items()}))
+    for name in ("m.pth", "m.npz", "m.safetensors"):
         loaded = load_source(str(tmp_path / name), "digits-cnn", weight_bits=[4], act_bits=[4])
         assert same(loaded, model)
         assert loaded.weight_bits == (4, 4, 4, 4)
@@ -105,7 +107,10 @@ def test_missing_files_and_unknown_endings(tmp_path: Path) -> None:
     assert str(missing.value) == f"there is no file {tmp_path / 'm.pt'}; check the path"
     with pytest.raises(UserError) as unknown:
         load_source(str(tmp_path / "m.bin"), "digits_cnn")
-    assert str(unknown.value) == f"{tmp_path / 'm.bin'} is no checkpoint; give a file that ends in .pt, .pth, .npz"
+    assert (
+        str(unknown.value)
+        == f"{tmp_path / 'm.bin'} is no checkpoint; give a file that ends in .pt, .pth, .npz, .safetensors"
+    )
     (tmp_path / "folder.pt").mkdir()
     with pytest.raises(UserError, match=r"cannot be read as a checkpoint \("):
         load_checkpoint(tmp_path / "folder.pt", "digits_cnn")

@@ -115,6 +115,28 @@ def test_a_wrong_conversion_fails(corrupt: Callable[[Any], None]) -> None:
         report.check()
 
 
+def test_codes_that_differ_by_more_than_one_fail() -> None:
+    # Without bits of precision beyond the widths the bound itself exceeds a whole step.
+    model = random_model("digits_cnn", 3)
+    report = measure_conversion(model, samples(3, 64, 1, 8, 8), converted=ConvertedModel(model, fraction_bits=0))
+    worst = max(report.layers.values(), key=lambda layer: layer.largest_difference)
+    assert worst.largest_difference > 1
+    assert 0 < worst.outside_bound < worst.different
+    with pytest.raises(CheckFailed, match=rf"largest difference {worst.largest_difference}\)"):
+        report.check()
+
+
+def test_a_multiplier_off_by_two_fails() -> None:
+    # Rounding explains half a unit of the multiplier; a channel whose multiplier is off by two shows where
+    # the precision is low, and only there: nothing else is granted beside the bound.
+    model, converted, images = low_precision(4)
+    network: Any = converted.network
+    network.conv1[1].multiplier += 2
+    report = measure_conversion(model, images, converted=converted)
+    assert report.layers["conv1"].outside_bound > report.layers["conv1"].different // 2
+    assert report.layers["conv1"].largest_difference == 1
+
+
 def test_a_wrong_last_layer_fails() -> None:
     model = random_model("digits_cnn", 3)
     converted = ConvertedModel(model)
