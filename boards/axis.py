@@ -1,0 +1,133 @@
+"""Top level of the generated Verilog: an accelerator between two AXI4-Stream buses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import ClockDomain, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from boards.axis_ports import BeatsToBus, BusToBeats, bus_containers
+from mixq.containers import frame_bytes
+from mixq.streams import StreamShape
+from rtl_gen.interfaces import memory_images
+
+#: Name of the top module, and of its file without the suffix.
+TOP = "mixq_top"
+
+
+class AxisTop(wiring.Component):
+    """Module ``mixq_top``: the accelerator, one bus in and one bus out.
+
+    Frames follow each other without a gap. A frame's end is found by counting its codes; ``s_axis_0_tlast`` and
+    ``s_axis_0_tkeep`` are not looked at: a frame that is too short takes the missing codes from the next one. The
+    bytes of a frame are laid out as :mod:`mixq.containers` says, in beats of the bus, lowest byte first.
+
+    Parameters: ``accelerator``, a component with streams ``i`` and ``o``, ``input_shape`` and ``output_shape`` of its
+    beats, ``latency``, ``cycles_per_frame`` and ``memory_images``; ``input_bus_bits``, ``output_bus_bits``: widths of
+    ``tdata``, a whole number of containers each.
+
+    Members: ``ap_clk``; ``ap_rst_n``, active low, sampled by the clock, for one cycle at least; ``s_axis_0_*`` and
+    ``m_axis_0_*`` with ``tdata``, ``tvalid``, ``tready``, ``tlast`` and ``tkeep``. ``s_axis_0_tready`` and
+    ``m_axis_0_tvalid`` are low from the first clock edge in reset to the second one after it. No output follows an
+    input within a cycle.
+
+    Latency: ``latency``, from the first beat of the input bus to the first one of the output bus. Throughput:
+    ``cycles_per_frame``, the largest of accelerator, buses and converters.
+
+    Raises: TypeError for an accelerator without shapes or a width that is no integer, ValueError for a width that is
+    not a whole number of containers.
+    """
+
+    def __init__(self, accelerator: Any, *, input_bus_bits: int, output_bus_bits: int) -> None:
+        for name in ("input_shape", "output_shape"):
+            shape = getattr(accelerator, name, None)
+            if not isinstance(shape, StreamShape):
+                raise TypeError(f"accelerator must have a StreamShape as its {name}, not {shape!r}")
+        bus_containers("input_bus_bits", input_bus_bits, accelerator.input_shape)
+        bus_containers("output_bus_bits", output_bus_bits, accelerator.output_shape)
+        self._accelerator = accelerator
+        cycles = accelerator.cycles_per_frame
+        self._input = BusToBeats(input_bus_bits, accelerator.input_shape, cycles=cycles)
+        self._output = BeatsToBus(output_bus_bits, accelerator.output_shape, cycles=cycles)
+        super().__init__(
+            {
+                "ap_clk": In(1),
+                "ap_rst_n": In(1),
+                **_bus("s_axis_0", int(input_bus_bits), source=In, sink=Out),
+                **_bus("m_axis_0", int(output_bus_bits), source=Out, sink=In),
+            }
+        )
+
+    @property
+    def input_frame_bytes(self) -> int:
+        """Bytes of a frame on the input bus."""
+        shape = self._accelerator.input_shape
+        return frame_bytes(shape.shape, shape.format)
+
+    @property
+    def output_frame_bytes(self) -> int:
+        """Bytes of a frame on the output bus."""
+        shape = self._accelerator.output_shape
+        return frame_bytes(shape.shape, shape.format)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a frame's first accepted input beat to its first output beat, when nothing stalls."""
+        return self._input.latency + int(self._accelerator.latency) + self._output.latency
+
+    @property
+    def cycles_per_frame(self) -> int:
+        """Cycles between frames in steady state, when nothing outside stalls."""
+        parts = (self._input, self._accelerator, self._output)
+        return max(int(part.cycles_per_frame) for part in parts)
+
+    @property
+    def memory_images(self) -> dict[str, str]:
+        """Memory files that the Verilog reads: bare file name -> text."""
+        return memory_images(self._accelerator)
+
+    def elaborate(self, platform: Any) -> Module:
+        """Clock and reset, then the three parts in a row."""
+        m = Module()
+        running = self._clock_and_reset(m)
+        m.submodules.input_bus = given = self._input
+        m.submodules.accelerator = accelerator = self._accelerator
+        m.submodules.output_bus = taken = self._output
+        wiring.connect(m, given.o, accelerator.i)
+        wiring.connect(m, accelerator.o, taken.i)
+        m.d.comb += [
+            given.i.payload.eq(self.s_axis_0_tdata),
+            given.i.valid.eq(self.s_axis_0_tvalid & running),
+            self.s_axis_0_tready.eq(given.i.ready & running),
+            self.m_axis_0_tdata.eq(taken.o.payload.data),
+            self.m_axis_0_tkeep.eq(taken.o.payload.keep),
+            self.m_axis_0_tlast.eq(taken.o.payload.last),
+            self.m_axis_0_tvalid.eq(taken.o.valid & running),
+            taken.o.ready.eq(self.m_axis_0_tready & running),
+        ]
+        return m
+
+    def _clock_and_reset(self, m: Module) -> Signal:
+        """Make domain ``sync`` of the ports; return the signal that is 1 while the buses may move."""
+        reset = Signal(init=1)
+        running = Signal()
+        # A register of its own drives the reset of the whole accelerator: its fan-out is the largest there is.
+        m.domains.port = port = ClockDomain("port", reset_less=True, local=True)
+        m.domains.sync = sync = ClockDomain("sync", local=True)
+        port.clk = sync.clk = self.ap_clk
+        sync.rst = reset
+        m.d.port += [reset.eq(~self.ap_rst_n), running.eq(self.ap_rst_n & ~reset)]
+        return running
+
+
+def _bus(prefix: str, bits: int, *, source: Any, sink: Any) -> dict[str, Any]:
+    """The ports of one bus: ``source`` is the direction of what its source drives, ``sink`` that of ``tready``."""
+    return {
+        f"{prefix}_tdata": source(bits),
+        f"{prefix}_tvalid": source(1),
+        f"{prefix}_tready": sink(1),
+        f"{prefix}_tlast": source(1),
+        f"{prefix}_tkeep": source(bits // 8),
+    }
