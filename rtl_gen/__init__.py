@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rtl_gen.accelerator import build
     from rtl_gen.packed_mac import PackedMac
 
-__all__ = ["PackedMac"]
+__all__ = ["PackedMac", "build"]
 
 # Amaranth is loaded with the first name that needs it, not with the package.
-_HOMES = {"PackedMac": "rtl_gen.packed_mac"}
+_HOMES = {"PackedMac": "rtl_gen.packed_mac", "build": "rtl_gen.accelerator"}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,149 @@
+"""The whole network: one stage for each layer, converters between them."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+
+from mixq.graph import Conv, Dense, Graph, MaxPool, Requantise
+from mixq.plan import Plan
+from mixq.plan.chain import Unit, chain
+from mixq.plan.conversion import bridge
+from mixq.streams import StreamShape
+from rtl_gen.converters import converter
+from rtl_gen.convolution import Convolution, Scaling
+from rtl_gen.convolution_constants import IntArray
+from rtl_gen.dsp import Target
+from rtl_gen.interfaces import Stage, stage_signature
+from rtl_gen.max_pool import MaxPoolStage
+from rtl_gen.requantise import RequantiseStage, RequantiseValues
+from rtl_gen.rom import merged_images
+
+
+class Accelerator(wiring.Component):
+    """A planned graph as one pipeline of stages.
+
+    Parameters: graph; plan, of this graph; target, see :class:`rtl_gen.dsp.Dsp`.
+
+    Members: ``i``: pixels, in beats of ``input_shape``; ``o``: the last tensor, in beats of ``output_shape``.
+
+    Throughput: a frame in ``cycles_per_frame`` cycles, frames back to back.
+
+    Raises ValueError where the plan does not belong to the graph.
+    """
+
+    def __init__(self, graph: Graph, plan: Plan, *, target: Target = "dsp48e2") -> None:
+        self._stages: list[tuple[str, Stage]] = []
+        first = graph.tensor(graph.input)
+        source = StreamShape(*first.shape, first.format, pixels=1, lanes=_first_lanes(graph, plan))
+        for unit in chain(graph):
+            try:
+                stage = _stage(unit, plan, target)
+            except KeyError:
+                raise ValueError(
+                    f"plan must have every layer of the graph, not one without {unit.node.name!r}"
+                ) from None
+            for number, (before, after) in enumerate(bridge(source, stage.input_shape)):
+                self._stages.append((f"{unit.node.name}_converter_{number}", converter(before, after)))
+            self._stages.append((_instance_name(unit.node.name), stage))
+            source = stage.output_shape
+        super().__init__(stage_signature(self.input_shape.payload_bits, self.output_shape.payload_bits))
+
+    @property
+    def stages(self) -> list[tuple[str, Stage]]:
+        """Instance name and stage, from input to output, converters included."""
+        return list(self._stages)
+
+    @property
+    def input_shape(self) -> StreamShape:
+        """Shape of the image and of its beats."""
+        return self._stages[0][1].input_shape
+
+    @property
+    def output_shape(self) -> StreamShape:
+        """Shape of the last tensor and of its beats."""
+        return self._stages[-1][1].output_shape
+
+    @property
+    def cycles_per_frame(self) -> int:
+        """Cycles between frames: those of the slowest stage."""
+        return max(stage.cycles_per_frame for _, stage in self._stages)
+
+    @property
+    def memory_images(self) -> dict[str, str]:
+        """Memory files of all stages: bare name -> text."""
+        return merged_images(stage for _, stage in self._stages)
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the stages in a row."""
+        m = Module()
+        source = wiring.flipped(self.i)
+        for name, stage in self._stages:
+            m.submodules[name] = stage
+            wiring.connect(m, source, stage.i)
+            source = stage.o
+        wiring.connect(m, source, wiring.flipped(self.o))
+        return m
+
+
+def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
+    """The accelerator of a planned graph; see :class:`Accelerator`."""
+    return Accelerator(graph, plan, target=target)
+
+
+def _first_lanes(graph: Graph, plan: Plan) -> int:
+    """Channels in a beat at the accelerator's input: what the first stage takes."""
+    unit = chain(graph)[0]
+    layer = plan.layer(unit.node.name)
+    return layer.folding.lanes if layer.folding is not None else layer.lanes
+
+
+def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
+    """The stage of one unit."""
+    node, layer = unit.node, plan.layer(unit.node.name)
+    if isinstance(node, Conv | Dense):
+        if layer.folding is None:
+            raise ValueError(f"plan must have a folding for {node.name}, not None")
+        method = "multiply" if unit.requantise is None else plan.layer(unit.requantise.name).method
+        scaling = _scaling(unit, node, method or "multiply")
+        return Convolution(layer.folding, _weights(unit, node), scaling, name=node.name, target=target)
+    shape = StreamShape(*unit.source.shape, unit.source.format, pixels=1, lanes=layer.lanes)
+    if isinstance(node, MaxPool):
+        return MaxPoolStage(shape, kernel=node.kernel, stride=node.stride)
+    assert isinstance(node, Requantise)
+    values = RequantiseValues(
+        tuple(node.multiplier.tolist()),
+        tuple(node.bias.tolist()),
+        node.shift,
+        unit.source.format,
+        unit.target.format,
+    )
+    return RequantiseStage(values, shape, name=node.name, method=layer.method or "multiply")
+
+
+def _weights(unit: Unit, node: Conv | Dense) -> IntArray:
+    """Weights (C_out, C_in, K, K) with the input channels in the order of the stream."""
+    if isinstance(node, Conv):
+        return node.weights
+    channels, height, width = unit.source.shape
+    ordered = node.weights.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(ordered).reshape(len(node.weights), -1, 1, 1)
+
+
+def _scaling(unit: Unit, node: Conv | Dense, method: str) -> Scaling:
+    """From the sums of products to the codes that leave the stage."""
+    bias = np.zeros(len(node.weights), np.int64) if node.bias is None else node.bias
+    if unit.requantise is None:
+        return Scaling.none(tuple(bias.tolist()), unit.target.format)
+    scale = unit.requantise
+    # Python integers: a bias of the sums times a multiplier may need more than 64 bits.
+    total = tuple(
+        b * m + c for b, m, c in zip(bias.tolist(), scale.multiplier.tolist(), scale.bias.tolist(), strict=True)
+    )
+    return Scaling(tuple(scale.multiplier.tolist()), total, scale.shift, unit.target.format, method)
+
+
+def _instance_name(name: str) -> str:
+    """A layer's name, where it is not a word of Verilog that graphs allow."""
+    return f"{name}_stage" if name.lower() in ("input", "output") else name
