@@ -10,6 +10,7 @@ from amaranth.hdl import (
     Const,
     Instance,
     Module,
+    Mux,
     ResetSignal,
     Signal,
     signed,
@@ -96,14 +97,12 @@ class Dsp(wiring.Component):
         # OPMODE is registered once; two more registers bring it to the cycle in which the product is added.
         go_on = [Signal(name=f"go_on_{i}") for i in range(DSP_LATENCY - 2)]
         m.d.sync += [late.eq(early) for early, late in zip([self.go_on, *go_on], go_on, strict=False)]
-        w_mux = Signal(2)
-        if self._accumulates:  # W: 01 = P, 10 = RND, 00 = 0
-            m.d.comb += w_mux.eq(0b10)
-            with m.If(go_on[-1]):
-                m.d.comb += w_mux.eq(0b01)
+        # W: 01 = P, 10 = RND, 00 = 0. An expression, not a process: where go_on never changes, Icarus Verilog as
+        # SystemVerilog never runs a process that depends on it alone, and its result stays unknown.
+        w_mux = Mux(go_on[-1], Const(0b01, 2), Const(0b10, 2)) if self._accumulates else Const(0, 2)
+        z_mux = Const(0b001 if self._cascade_in else 0b000, 3)
         opmode = Signal(9)
-        z_mux = 0b001 if self._cascade_in else 0b000
-        m.d.comb += opmode.eq((w_mux << 7) | (z_mux << 4) | 0b0101)
+        m.d.comb += opmode.eq(Cat(Const(0b0101, 4), z_mux, w_mux))
         m.submodules.dsp = Instance(
             "DSP48E2",
             **_PARAMETERS,
