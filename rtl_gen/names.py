@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
+_LONGEST = 63
 _LEGAL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,62}", re.ASCII)
 
 
@@ -21,11 +23,19 @@ def checked_name(name: str, value: object) -> str:
 
 
 def joined_name(*parts: str | int) -> str:
-    """Return the parts joined by underscores, cut in the first part where the whole exceeds 63 characters.
+    """Return the parts joined by underscores, an identifier of 63 characters at most.
 
-    Distinct first parts can meet only when they are cut, so what names memory files starts from layer names
-    of at most 40 characters or makes its own names distinct. Raises: ValueError when no identifier results.
+    Where the whole is longer, the end of the first part gives way to a hash of all of it, so that names which
+    differ stay different.
+
+    >>> joined_name("conv1", "level0")
+    'conv1_level0'
+
+    Raises: ValueError when no identifier results.
     """
     first, *rest = (str(part) for part in parts)
     tail = "".join(f"_{part}" for part in rest)
-    return checked_name("name", first[: 63 - len(tail)] + tail)
+    if len(first) + len(tail) > _LONGEST:
+        digest = hashlib.sha256(first.encode()).hexdigest()[:8]
+        first = f"{first[: max(1, _LONGEST - len(tail) - len(digest) - 1)]}_{digest}"
+    return checked_name("name", first + tail)

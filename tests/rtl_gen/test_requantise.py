@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from amaranth.back import verilog
 from amaranth.hdl import Fragment
 
 from mixq.formats import IntFormat
 from mixq.streams import StreamShape
-from rtl_gen.requantise import METHODS, RequantiseStage, RequantiseValues, requantise_unit
+from rtl_gen.requantise import METHODS, RequantiseStage, RequantiseUnit, RequantiseValues, requantise_unit
 from rtl_gen.requantise_multiply import MultiplyUnit
 from rtl_gen.requantise_threshold import ThresholdUnit
+from rtl_gen.rom import verilog_sources
+from sim.tools import find_yosys
 from tests.rtl_gen.stages import hold, masks_of, random_frames, with_noise
 
 A20 = IntFormat(20, True, -300_000, 310_000)
@@ -127,6 +132,37 @@ def test_random_values(seed: int, method: str, tmp_path: Path) -> None:
         multipliers, biases, shift, IntFormat(width, rng.random() < 0.7), IntFormat(rng.choice([1, 2, 4, 8]), False)
     )
     check(Case(f"seed {seed}", values, rng.choice([1, 2, 3]), lanes), method, "icarus", tmp_path)
+
+
+def cells_of(unit: RequantiseUnit, folder: Path) -> dict[str, int]:
+    """Return the cells that Yosys maps a unit to."""
+    for name, text in unit.memory_images.items():
+        (folder / name).write_text(text)
+    (folder / "unit.v").write_text(verilog.convert(unit, name="unit_top", strip_internal_attrs=True))
+    for source in verilog_sources():
+        (folder / source.name).write_text(source.read_text())
+    sources = " ".join(["unit.v", *(source.name for source in verilog_sources())])
+    script = f"read_verilog {sources}; synth_xilinx -family xcup -flatten -top unit_top; tee -o stat.txt stat"
+    yosys = find_yosys()
+    command = [*yosys.command, "-q", "-p", script]
+    subprocess.run(command, cwd=folder, env=yosys.environment, capture_output=True, check=True)
+    found = re.findall(r"(\d+)\s+([A-Z]+\d*[A-Z]*\d*)\s", (folder / "stat.txt").read_text())
+    return {name: int(count) for count, name in found}
+
+
+def test_a_power_of_two_is_wires(tmp_path: Path) -> None:
+    """Truncation of 8-bit pixels to 4 bits: registers of the codes and of valid, nothing else."""
+    values = RequantiseValues((1,) * 4, (-8,) * 4, 4, IntFormat(8, False), U4)
+    cells = cells_of(requantise_unit(values, name="pixels", method="multiply", lanes=2), tmp_path)
+    assert cells["FDRE"] == 2 * 4 + 1
+    assert not [name for name in cells if name.startswith(("LUT", "CARRY", "DSP", "RAM"))]
+
+
+@pytest.mark.slow
+def test_multiplication_takes_no_dsp(tmp_path: Path) -> None:
+    cells = cells_of(requantise_unit(CASES[0].values, name="rescale", method="multiply", lanes=2), tmp_path)
+    assert cells["CARRY4"] > 0
+    assert not [name for name in cells if name.startswith("DSP")]
 
 
 def test_files_of_thresholds() -> None:
