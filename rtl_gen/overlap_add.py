@@ -111,9 +111,7 @@ class OverlapAdd(wiring.Component):
         if not used:
             return [Const(0, bits)] * rows.shape[1]
         words = [sum(int(row[i]) << (bits * j) for j, i in enumerate(used)) for row in rows]
-        m.submodules[name] = table = memory.Memory(
-            shape=unsigned(bits * len(used)), depth=folding.folds, init=words, attrs={"rom_style": "distributed"}
-        )
+        m.submodules[name] = table = memory.Memory(shape=unsigned(bits * len(used)), depth=folding.folds, init=words)
         read = table.read_port(domain="comb")
         m.d.comb += read.addr.eq(self.fold)
         return [
