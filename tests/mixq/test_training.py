@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,21 @@ def test_progress_is_told_after_every_epoch(digits: Dataset) -> None:
     )
     assert tuple(told) == results
     assert len(told) == 3
+
+
+def test_the_learning_rate_falls_along_half_a_cosine(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = digits.train.take(slice(0, 80))
+    rates: list[float] = []
+    step = torch.optim.SGD.step
+
+    def spy(self: torch.optim.SGD, *arguments: object) -> object:
+        rates.append(self.param_groups[0]["lr"])
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", spy)
+    config = TrainConfig(epochs=4, batch=32, learning_rate=0.2)
+    train(build_model(network("digits_cnn")), part, validation=part, config=config)
+    assert rates == pytest.approx([0.1 * (1 + math.cos(math.pi * index / 12)) for index in range(12)])
 
 
 def test_images_move_by_at_most_the_given_pixels() -> None:
