@@ -27,12 +27,12 @@ class PackedMac(wiring.Component):
 
     ::
 
-        activations, 18 bits, signed
-        . . . |  x1  . . . . . . . |  x0
-        weights, 27 bits, signed
-        . |  w2  . . . . . . . |  w1  . . . . . . . |  w0
+        activations, 18-bit port
+          . . . |   x1  . . . . . . . |   x0
+        weights, 27-bit port
+          . |   w2  . . . . . . . |   w1  . . . . . . . |   w0
         accumulator, 48 bits
-        |            y3             |         y2          |         y1          |         y0
+          |              y3             |          y2         |          y1         |          y0
 
     Here y1 = x0 * w1 + x1 * w0. A lane of 11 bits holds nine such sums, so up to nine products (``accumulate_max``),
     in space and time together, are added before the lanes are read.
