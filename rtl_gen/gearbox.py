@@ -208,11 +208,7 @@ class BeatsToCodes(_Gearbox):
         places = range(min(capacity - beat, bus) + 1)
         # Insertion leaves zeros above the new units: they fill up the last beat.
         inserted = self._inserted(m, kept, kept_count, self.i.payload, places)
-        filled = Signal.like(count)
-        with m.Switch(kept_count):
-            for at in places:
-                with m.Case(at):
-                    m.d.comb += [filled.eq(-(-(at + beat) // bus) * bus), self.i.ready.eq(1)]
+        filled = self._filled(m, kept_count, places)
         m.d.sync += [held.eq(kept), count.eq(kept_count)]
         with m.If(accept):
             m.d.sync += [
@@ -228,3 +224,13 @@ class BeatsToCodes(_Gearbox):
             fifo.o.ready.eq(self.o.ready),
         ]
         return m
+
+    def _filled(self, m: Module, kept_count: Signal, places: range) -> Signal:
+        """Return the units of whole bus beats after an insertion; be ready where there is a place for one."""
+        filled = Signal.like(kept_count, name="filled")
+        with m.Switch(kept_count):
+            for at in places:
+                with m.Case(at):
+                    whole = -(-(at + self._beat_units) // self._bus_units) * self._bus_units
+                    m.d.comb += [filled.eq(whole), self.i.ready.eq(1)]
+        return filled

@@ -62,9 +62,11 @@ class LaneNumbers:
 
     @cached_property
     def sum_format(self) -> IntFormat:
-        """Format of x * m + B, over the whole range of x and the pairs that occur."""
+        """Format of x * m + B, over the whole range of x and the pairs that occur. ValueError above 64 bits."""
         ends = self.input_format.low, self.input_format.high
         sums = [x * m + b for x in ends for m, b in zip(self.multipliers, self.constants, strict=True)]
+        if not -(1 << 63) <= min(sums) <= max(sums) < 1 << 63:
+            raise ValueError(f"multiplier must keep x * multiplier + bias in 64 bits, not {min(sums)}..{max(sums)}")
         return IntFormat.for_range(min(sums), max(sums), signed=True)
 
     @property

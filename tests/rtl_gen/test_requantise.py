@@ -220,3 +220,12 @@ def test_stage_refuses() -> None:
         MultiplyUnit(values, name="a/b")
     with pytest.raises(ValueError, match=r"^lanes must divide the 2 channels, not 3$"):
         ThresholdUnit(values, name="x", lanes=3)
+
+
+def test_multiplication_refuses_products_above_64_bits() -> None:
+    values = RequantiseValues((1 << 20, 1), (0, 0), 20, IntFormat(45, True), U4)
+    with pytest.raises(ValueError) as error:
+        MultiplyUnit(values, name="x")
+    assert str(error.value) == (
+        "multiplier must keep x * multiplier + bias in 64 bits, not -18446744073709027328..18446744073709027328"
+    )
