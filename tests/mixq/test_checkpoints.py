@@ -215,6 +215,7 @@ def test_the_codes_of_a_random_model_are_spread() -> None:
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     negative = float(torch.cat([norm.weight < 0 for norm in norms]).double().mean())
     assert 0.02 < negative < 0.12
+    assert {norm.momentum for norm in norms} == {0.1}, "training may go on from here"
 
 
 @pytest.mark.parametrize("seed", ["", "-1", "x", "1.5", "9999999999", "٣"])

@@ -95,6 +95,10 @@ def branch(m: Custom, x: Tensor) -> Tensor:
             "write its forward without branches on data",
         ),
         (
+            lambda m, x: m.one(1.0),
+            "one (QuantConv2d) reads nothing; each layer must read the one before it, image (ImageQuantizer)",
+        ),
+        (
             lambda m, x: {"boxes": m.one(x)},
             "the model must return one tensor, the output of its last layer, one (QuantConv2d)",
         ),
