@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,12 @@ class _Phase:
     driver: StreamDriver
     monitor: StreamMonitor
     cycles: int = 0
-    hangs: list[str] = field(default_factory=list)
+    hang: str = ""
 
     @property
     def errors(self) -> list[str]:
         """All errors so far."""
-        return [*self.driver.errors, *self.monitor.errors, *self.hangs]
+        return [*self.driver.errors, *self.monitor.errors]
 
 
 class _Scenario:
@@ -87,6 +87,7 @@ class _Scenario:
             errors = phase.errors
         return {
             "errors": errors,
+            "hang": phase.hang,
             "inputs": phase.driver.accepted_cycles,
             "outputs": phase.monitor.accepted_cycles,
             "payloads": [f"{payload:x}" for payload in phase.monitor.payloads],
@@ -128,7 +129,7 @@ class _Scenario:
                 return
             quiet = 0 if moved else quiet + 1
             if quiet > self._settings["stall_limit"]:
-                phase.hangs.append(self._hang(phase))
+                phase.hang = self._hang(phase)
                 return
             if self._job.progress is not None and phase.monitor.frames != frames:
                 frames = phase.monitor.frames

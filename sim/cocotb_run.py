@@ -86,11 +86,12 @@ class Outcome:
     """What happened in one scenario.
 
     ``inputs``, ``outputs``: the cycle after reset in which each beat was accepted. ``payloads`` of the output
-    beats. ``errors``: broken rules and wrong beats, at most a few dozen. ``handshakes``: see
-    :class:`sim.streams.StreamMonitor`.
+    beats. ``errors``: broken rules and wrong beats, at most a few dozen. ``hang`` says how things stood when
+    nothing moved any more, else it is empty. ``handshakes``: see :class:`sim.streams.StreamMonitor`.
     """
 
     errors: list[str]
+    hang: str
     inputs: list[int]
     outputs: list[int]
     payloads: list[int]

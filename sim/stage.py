@@ -214,10 +214,11 @@ class StageBench:
         )
         runs = []
         for number, (scenario, outcome) in enumerate(zip(scenarios, outcomes, strict=True)):
-            if outcome.errors:
+            failures = [*outcome.errors, *([outcome.hang] if outcome.hang else [])]
+            if failures:
                 raise CheckFailed(
                     f"{self._top} in {self._simulator}, scenario {number}, stalls {'/'.join(scenario.stalls)}, "
-                    f"seed {scenario.seed}: {outcome.errors[0]}"
+                    f"seed {scenario.seed}: {failures[0]}"
                 )
             runs.append(
                 StageRun(

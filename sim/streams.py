@@ -241,7 +241,7 @@ class StreamMonitor:
             self._error(cycle, f"{self._ports.valid} is {valid} {when}")
 
     def sample(self, cycle: int) -> bool:
-        """Check the settled cycle; returns whether a beat is taken at the coming rising edge."""
+        """Check the settled cycle; returns whether an expected beat is taken at the coming edge."""
         valid = str(self._valid.value)
         if valid not in "01":
             self._error(cycle, f"{self._ports.valid} is {valid}")
@@ -259,10 +259,10 @@ class StreamMonitor:
         self._standing = None if self._ready else offered
         # A sink that waits for valid waits anew for each beat.
         self._valid_before = not self._ready
-        if self._ready:
-            self._count_handshake(first_cycle=first_cycle)
-            self._take(cycle)
-        return self._ready
+        if not self._ready:
+            return False
+        self._count_handshake(first_cycle=first_cycle)
+        return self._take(cycle)
 
     def _offer(self) -> str:
         sidebands = (port for port in (self._last, self._keep) if port is not None)
@@ -279,11 +279,12 @@ class StreamMonitor:
         else:
             self.handshakes["same cycle"] += 1
 
-    def _take(self, cycle: int) -> None:
+    def _take(self, cycle: int) -> bool:
+        """Check a beat against what is known of it; returns whether it was one of those expected."""
         index = len(self.accepted_cycles)
         if index >= self._total:
             self._error(cycle, f"a beat more than the {self._total} expected")
-            return
+            return False
         mask = self._all if self._masks is None else self._masks[self._in_frame % len(self._masks)]
         payload = self._known(cycle, self._ports.payload, str(self._payload.value), mask)
         self.accepted_cycles.append(cycle)
@@ -306,6 +307,7 @@ class StreamMonitor:
                 self._error(cycle, f"{self._ports.keep} is {keep:#x}, expected {self._beats.keeps[index]:#x}")
         self.frames += ends
         self._in_frame = 0 if ends else self._in_frame + 1
+        return True
 
     def _known(self, cycle: int, name: str, bits: str, mask: int) -> int:
         """The value of a port; X where the mask wants a bit is an error, elsewhere it reads 0."""

@@ -1,0 +1,196 @@
+"""Compiles an accelerator with Verilator around ``sim/cpp/network_main.cpp`` and runs it, free of Python."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mixq.errors import CheckFailed
+from sim.tools import Verilator, find_verilator
+
+_MAIN = Path(__file__).resolve().parent / "cpp" / "network_main.cpp"
+_LAST_LINES = 15
+
+_FLAGS = (
+    *("--cc", "--exe", "--prefix", "Vmixq_top", "--top-module", "mixq_top", "--no-timing", "-O3"),
+    *("--x-assign", "fast", "--x-initial", "unique", "--output-split", "20000"),
+    *("-Wno-fatal", "-Wno-lint", "-Wno-style"),
+)
+
+#: Options of the C++ compiler for the model's fast and slow code; slow code runs once, at the start.
+_OPTIMISATIONS = {
+    "compile": ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
+    "run": ("OPT_FAST=-O3", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to send and how; the parameters of :func:`sim.network.simulate`."""
+
+    frames: tuple[bytes, ...]
+    output_frame_bytes: int
+    output_frames: int
+    driver: str
+    sink: str
+    seed: int
+    resets: int
+    stall_limit: int
+    tail_cycles: int
+
+    @property
+    def label(self) -> str:
+        """What it takes to run the same again."""
+        return f"stalls {self.driver}/{self.sink}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the compiled model wrote down; ``hang`` is empty where all frames came out."""
+
+    output: bytes
+    starts: list[int]
+    firsts: list[int]
+    lasts: list[int]
+    cycles: int
+    errors: list[str]
+    hang: str
+
+
+def build(
+    sources: Sequence[Path],
+    *,
+    input_bytes: int,
+    output_bytes: int,
+    other_inputs: Sequence[str] = (),
+    folder: Path,
+    optimise: str,
+) -> Path:
+    """Compile ``mixq_top`` and return the executable, kept in ``folder`` under a hash of all that it is made of.
+
+    ``other_inputs`` are ports besides clock, reset and the two streams; they are held at 0.
+
+    Raises:
+        UserError: Verilator or the compiler is missing.
+        CheckFailed: they refuse the Verilog; the message ends with the last lines.
+        ValueError: ``optimise`` is neither "compile" nor "run".
+    """
+    if optimise not in _OPTIMISATIONS:
+        raise ValueError(f"optimise must be one of {', '.join(_OPTIMISATIONS)}, not {optimise!r}")
+    tool = find_verilator()
+    names = " ".join(f"X({name})" for name in other_inputs)
+    config = (
+        f"#define INPUT_BYTES {input_bytes}\n#define OUTPUT_BYTES {output_bytes}\n#define OTHER_INPUTS(X) {names}\n"
+    )
+    key = hashlib.sha256()
+    for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config):
+        key.update(part.encode() + b"\0")
+    for path in (_MAIN, *sources):
+        key.update(hashlib.sha256(path.read_bytes()).digest())
+    kept = folder / f"verilator-{key.hexdigest()[:16]}"
+    if not kept.is_file():
+        with tempfile.TemporaryDirectory(prefix="verilator-", dir=folder) as scratch:
+            (Path(scratch) / "network_config.h").write_text(config)
+            made = _compile(tool, sources, Path(scratch), optimise)
+            os.replace(made, kept)
+    return kept
+
+
+def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str) -> Path:
+    # Copies under their bare names: neither the folder's name nor the time ends up in the C++, so that the
+    # compiler cache recognises it.
+    for path in (*sources, _MAIN):
+        shutil.copyfile(path, scratch / path.name)
+    flags = [*_FLAGS, "-Mdir", ".", "-o", "mixq_top"]
+    files = [_MAIN.name, *(path.name for path in sources)]
+    make = [str(tool.make), "-j2", "-f", "Vmixq_top.mk", *_OPTIMISATIONS[optimise]]
+    for command in ([str(tool.executable), *flags, *files], make):
+        done = subprocess.run(
+            command,
+            cwd=scratch,
+            env=tool.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode != 0:
+            lines = done.stdout.strip().splitlines()[-_LAST_LINES:]
+            raise CheckFailed(f"{Path(command[0]).name} refuses the Verilog:\n" + "\n".join(lines))
+    return scratch / "mixq_top"
+
+
+def run(model: Path, request: Request, *, run_folder: Path, progress: Callable[[int], None] | None = None) -> Report:
+    """Run the compiled model in ``run_folder``, where it reads its memory images.
+
+    Raises:
+        CheckFailed: it ended without a report, or warned, e.g. of a memory image that is not there.
+    """
+    with tempfile.TemporaryDirectory(prefix="mixq-network-") as name:
+        scratch = Path(name)
+        (scratch / "input").write_bytes(b"".join(request.frames))
+        lines = {
+            "input": scratch / "input",
+            "output": scratch / "output",
+            "report": scratch / "report",
+            "lengths": " ".join(str(len(frame)) for frame in request.frames),
+            "output_frame_bytes": request.output_frame_bytes,
+            "output_frames": request.output_frames,
+            "driver": request.driver,
+            "sink": request.sink,
+            "seed": request.seed,
+            "resets": request.resets,
+            "reset_span": 32 + 2 * max(len(frame) for frame in request.frames),
+            "stall_limit": request.stall_limit,
+            "tail_cycles": request.tail_cycles,
+        }
+        (scratch / "request").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+        said = _execute([str(model), str(scratch / "request")], run_folder, progress)
+        if not (scratch / "report").is_file() or any(line.startswith("%") for line in said):
+            raise CheckFailed("the compiled model ended with:\n" + "\n".join(said[-_LAST_LINES:]))
+        return _read_report((scratch / "report").read_text(), (scratch / "output").read_bytes(), said)
+
+
+def _execute(command: list[str], folder: Path, progress: Callable[[int], None] | None) -> list[str]:
+    """Run, pass on progress, and return what else the model said."""
+    said = []
+    with subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            word, _, rest = line.strip().partition(" ")
+            if word == "frame" and rest.isdigit():
+                if progress is not None:
+                    progress(int(rest))
+            else:
+                said.append(line.rstrip())
+    if process.returncode != 0:
+        raise CheckFailed(
+            f"the compiled model ended with status {process.returncode}:\n" + "\n".join(said[-_LAST_LINES:])
+        )
+    return said
+
+
+def _read_report(text: str, output: bytes, said: list[str]) -> Report:
+    errors, hang, lists = [], "", {}
+    for line in text.splitlines():
+        key, _, rest = line.partition(" ")
+        if key == "error":
+            errors.append(rest)
+        elif key == "hang":
+            hang = "\n".join([rest, *said[-_LAST_LINES:]])
+        else:
+            lists[key] = [int(value) for value in rest.split()]
+    return Report(
+        output=output,
+        starts=lists["starts"],
+        firsts=lists["firsts"],
+        lasts=lists["lasts"],
+        cycles=lists["cycles"][0],
+        errors=errors,
+        hang=hang,
+    )
