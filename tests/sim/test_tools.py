@@ -34,9 +34,7 @@ def test_icarus_compiles_and_runs(tmp_path: Path) -> None:
 def test_verilator_runs_in_its_environment(tmp_path: Path) -> None:
     tool = find_verilator()
     (tmp_path / "t.v").write_text("module t(input [3:0] a, output [3:0] b); assign b = ~a; endmodule\n")
-    subprocess.run(
-        [tool.executable, "--cc", "t.v", "--Mdir", "made"], cwd=tmp_path, env=tool.environment, check=True
-    )
+    subprocess.run([tool.executable, "--cc", "t.v", "--Mdir", "made"], cwd=tmp_path, env=tool.environment, check=True)
     assert (tmp_path / "made" / "Vt.mk").is_file()
     assert tuple(int(part) for part in tool.version.split(".")) >= (5, 36, 0)
     assert (tool.environment["OBJCACHE"] == "ccache") == (tool.ccache is not None)
