@@ -1,0 +1,354 @@
+"""Counts look-up tables, flip-flops, DSPs and block RAMs of generated Verilog, with Yosys for UltraScale+.
+
+Each stage of the accelerator is synthesised on its own, flattened, so that the counts are those of a layer; what
+stands around the stages is counted as ``shell``. Stages are shared out among processes. The flow is that of
+``synth_xilinx -family xcup`` but for block RAM, whose contents are left out (``yosys/block_ram_map.v``).
+
+The counts are Yosys's, before placement: a device packs some pairs of small look-up tables into one, and optimises
+across stages, so that it takes a few less. There is no timing in them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from mixq.board import Resources
+from mixq.errors import CheckFailed, UserError
+from mixq.files import read_json, write_json
+from sim.tools import Yosys, find_yosys
+
+TOP = "mixq_top"
+
+#: Counts of logic that belongs to no stage stand under this name.
+SHELL = "shell"
+
+_BLOCK_RAM_MAP = Path(__file__).resolve().parent / "yosys" / "block_ram_map.v"
+_CACHE = "synthesis.json"
+_SECONDS_TO_STOP = 5.0
+
+#: Look-up tables that a cell takes: logic, distributed RAM (as slices hold it) and shift registers.
+LUTS: Mapping[str, int] = MappingProxyType(
+    {
+        **{f"LUT{inputs}": 1 for inputs in range(1, 7)},
+        "INV": 1,
+        "RAM32X1S": 1,
+        "RAM64X1S": 1,
+        "RAM128X1S": 2,
+        "RAM256X1S": 4,
+        "RAM512X1S": 8,
+        "RAM32X1D": 2,
+        "RAM64X1D": 2,
+        "RAM128X1D": 4,
+        "RAM256X1D": 8,
+        "RAM32M": 4,
+        "RAM64M": 4,
+        "RAM32M16": 8,
+        "RAM64M8": 8,
+        "RAM32X16DR8": 8,
+        "RAM64X8SW": 8,
+        "SRL16E": 1,
+        "SRLC16E": 1,
+        "SRLC32E": 1,
+    }
+)
+
+_FLIP_FLOPS = frozenset({"FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1", "LDCE", "LDPE"})
+_DSPS = frozenset({"DSP48E1", "DSP48E2"})
+_BLOCK_RAMS = MappingProxyType({"RAMB18E1": 0.5, "RAMB18E2": 0.5, "RAMB36E1": 1.0, "RAMB36E2": 1.0})
+_URAMS = frozenset({"URAM288", "URAM288_BASE"})
+# Cells that take nothing of what is counted: they come with the look-up tables of their slice.
+_FREE = frozenset({"MUXF7", "MUXF8", "MUXF9", "CARRY4", "CARRY8", "VCC", "GND", "BUFG", "$scopeinfo"})
+
+# The passes of `synth_xilinx -family xcup`; of the step map_memory all but the map of block RAM.
+# Yosys takes rom_style "distributed" for LUT RAM, which no ROM fits; "logic" is a ROM in look-up tables.
+_STAGE_SCRIPT = """\
+design -load all
+{prepare}
+hierarchy -check -top {module}
+proc
+flatten -noscopeinfo
+opt_clean -purge
+setattr -set rom_style "logic" a:rom_style=distributed
+synth_xilinx -family xcup -top {module} -noiopad -noclkbuf -run prepare:map_memory
+memory_libmap -logic-cost-rom 0.015625 -lib +/xilinx/lutrams_xcu.txt -lib +/xilinx/brams_xc4v.txt \
+-D HAS_SIZE_36 -D HAS_MIXWIDTH_SDP -D HAS_ADDRCE -lib +/xilinx/urams.txt -no-auto-huge
+techmap -map +/xilinx/lutrams_xc5v_map.v
+techmap -map {block_ram_map}
+techmap -map +/xilinx/urams_map.v
+synth_xilinx -family xcup -top {module} -noiopad -noclkbuf -run map_ffram:check
+tee -q -o {result} stat -json
+"""
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Counts of a design: ``layers`` by name of the stage, in the Verilog's order, with :data:`SHELL` last.
+
+    ``carry8``: carry blocks of eight bits, two of Yosys's CARRY4 each. ``seconds``: wall time, 0 from the cache.
+    """
+
+    layers: dict[str, Resources]
+    carry8: dict[str, int]
+    yosys_version: str
+    seconds: float = field(compare=False)
+
+    @property
+    def total(self) -> Resources:
+        """Sum over all stages and the shell."""
+        return sum(self.layers.values(), Resources())
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """The counts under the names of the report files, "total" last."""
+        return {**{name: counts.report() for name, counts in self.layers.items()}, "total": self.total.report()}
+
+    def write(self, build_dir: str | os.PathLike[str]) -> Path:
+        """Write ``report/synth_resources.json`` in a build folder, and return its path."""
+        path = Path(build_dir) / "report" / "synth_resources.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.report())
+        return path
+
+
+def count(
+    rtl_dir: str | os.PathLike[str],
+    top: str = TOP,
+    *,
+    work_dir: Path | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Synthesis:
+    """Count what the Verilog of a folder takes, stage by stage.
+
+    Parameters
+    ----------
+    rtl_dir : folder with ``files.f`` and what it names, and the memory images
+    top : top module; stages are the modules directly inside its instance ``accelerator``, where it has one
+    work_dir : folder that keeps the result for the next call with the same input; ``sim`` beside ``rtl_dir`` by default
+    workers : Yosys processes at a time, one for each processor by default
+    progress : called with the number of stages that are done, and of all
+
+    Raises
+    ------
+    UserError : Yosys or a file is missing.
+    CheckFailed : Yosys refuses the Verilog, or leaves a cell that is not one of the device's; with its first error.
+    """
+    yosys = find_yosys()
+    folder = Path(rtl_dir).resolve()
+    sources = _sources(folder)
+    stages = _stage_modules("\n".join(path.read_text() for path in sources), top)
+    key = _digest(folder, sources, top, yosys.version)
+    cache = (folder.parent / "sim" if work_dir is None else Path(work_dir)) / _CACHE
+    kept = _from_cache(cache, key, yosys.version)
+    if kept is not None:
+        return kept
+    started = time.monotonic()
+    # Yosys's view of /tmp is not the system's: it writes beside the Verilog, by relative path.
+    with tempfile.TemporaryDirectory(prefix=".synthesis-", dir=folder.parent) as scratch:
+        counts = _run_all(yosys, folder, Path(scratch), sources, stages, top, workers, progress)
+    found = _synthesis(counts, yosys.version, time.monotonic() - started)
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    write_json(cache, {"key": key, "cells": counts})
+    return found
+
+
+def _sources(folder: Path) -> list[Path]:
+    listing = folder / "files.f"
+    if not listing.is_file():
+        raise UserError(f"{folder} must hold files.f; generate the build again")
+    lines = (line.split("//")[0].strip() for line in listing.read_text().splitlines())
+    sources = [folder / line for line in lines if line]
+    missing = [path.name for path in sources if not path.is_file()]
+    if missing or not sources:
+        raise UserError(f"{folder} must hold {', '.join(missing) or 'the files of files.f'}; generate the build again")
+    return sources
+
+
+def _stage_modules(text: str, top: str) -> dict[str, str]:
+    """Name of a stage -> its module, from the declarations: modules are named by their place in the hierarchy."""
+    found = re.findall(rf"^module \\?({re.escape(top)}\.accelerator\.([^\s.(]+))\s", text, flags=re.MULTILINE)
+    stages: dict[str, str] = {}
+    for module, instance in found:
+        # A name that was taken already has a dollar sign and a number behind it.
+        name = re.sub(r"\$\d+$", "", instance)
+        stages[name if name not in stages else instance] = module
+    return stages
+
+
+def _digest(folder: Path, sources: Sequence[Path], top: str, version: str) -> str:
+    digest = hashlib.sha256(repr((top, version, _STAGE_SCRIPT)).encode())
+    for path in [*sources, *sorted(folder.glob("*.mem")), _BLOCK_RAM_MAP]:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _from_cache(cache: Path, key: str, version: str) -> Synthesis | None:
+    """The kept counts, None where there are none or those of other input."""
+    try:
+        kept = read_json(cache)
+        return _synthesis(kept["cells"], version, 0.0) if kept["key"] == key else None
+    except (UserError, CheckFailed, OSError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _synthesis(counts: Mapping[str, Mapping[str, int]], version: str, seconds: float) -> Synthesis:
+    layers = {name: _resources(name, cells) for name, cells in counts.items()}
+    carry8 = {name: (cells.get("CARRY4", 0) + 1) // 2 for name, cells in counts.items()}
+    return Synthesis(layers, carry8, version, seconds)
+
+
+def _run_all(
+    yosys: Yosys,
+    folder: Path,
+    scratch: Path,
+    sources: Sequence[Path],
+    stages: Mapping[str, str],
+    top: str,
+    workers: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, dict[str, int]]:
+    """Cells by type of every stage and the shell."""
+    modules = {**stages, SHELL: top}
+    results = {name: scratch / f"{index}.json" for index, name in enumerate(modules)}
+    scripts = {
+        name: _STAGE_SCRIPT.format(
+            module=module,
+            prepare="blackbox " + " ".join(stages.values()) if name == SHELL and stages else "",
+            block_ram_map=_relative(_BLOCK_RAM_MAP, folder),
+            result=_relative(results[name], folder),
+        )
+        for name, module in modules.items()
+    }
+    head = (
+        f"read_verilog {' '.join(_relative(path, folder) for path in sources)}\n"
+        "read_verilog -lib -specify +/xilinx/cells_sim.v\nread_verilog -lib +/xilinx/cells_xtra.v\n"
+        f"hierarchy -check -top {top}\ndesign -save all\n"
+    )
+    sizes = _sizes("\n".join(path.read_text() for path in sources), modules)
+    shares = _share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(modules))))
+    # The first run ever compiles Yosys for this machine: once, not in every process.
+    subprocess.run([*yosys.command, "-V"], env=dict(yosys.environment), capture_output=True, check=False)
+    processes: list[_Process] = []
+    try:
+        for index, names in enumerate(shares):
+            script = head + "".join(scripts[name] for name in names)
+            processes.append(_Process(yosys, folder, scratch / f"worker{index}", script))
+        _wait(processes, list(results.values()), progress)
+    finally:
+        for process in processes:
+            process.stop()
+    return {name: _cells(results[name], modules[name], set(stages.values())) for name in modules}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _sizes(text: str, modules: Mapping[str, str]) -> dict[str, int]:
+    """Characters of the Verilog that belong to each entry, a guess at the time that it takes."""
+    sizes = dict.fromkeys(modules, 1)
+    for declaration in re.split(r"^(?=module )", text, flags=re.MULTILINE):
+        for name, module in modules.items():
+            if name != SHELL and re.match(rf"module \\{re.escape(module)}[.\s]", declaration):
+                sizes[name] += len(declaration)
+    return sizes
+
+
+def _share_out(sizes: Mapping[str, int], workers: int) -> list[list[str]]:
+    """Names in as many lists, the largest first, each to the list that has the least."""
+    shares: list[list[str]] = [[] for _ in range(workers)]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        min(shares, key=lambda share: sum(sizes[other] for other in share)).append(name)
+    return [share for share in shares if share]
+
+
+class _Process:
+    """One Yosys process with its script and its log, which are files ``<stem>.ys`` and ``<stem>.log``."""
+
+    def __init__(self, yosys: Yosys, folder: Path, stem: Path, script: str) -> None:
+        self.log = stem.with_suffix(".log")
+        self._errors = stem.with_suffix(".err")
+        path = stem.with_suffix(".ys")
+        path.write_text(script)
+        # Standard output ends with the first technology mapping; the log goes on.
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [*yosys.command, "-q", "-l", _relative(self.log, folder), "-s", _relative(path, folder)],
+                cwd=folder,
+                env=dict(yosys.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+    def poll(self) -> bool:
+        """Whether it has ended well; CheckFailed with the first error where it has ended otherwise."""
+        status = self._process.poll()
+        if status:
+            lines: list[str] = []
+            for path in (self.log, self._errors):
+                if path.is_file():
+                    lines += [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            errors = [line for line in lines if "ERROR:" in line]
+            raise CheckFailed(f"Yosys ended with {(errors or lines[-1:] or [f'exit status {status}'])[0].strip()}")
+        return status == 0
+
+    def stop(self) -> None:
+        """End it if it still runs."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_SECONDS_TO_STOP)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def _wait(processes: Sequence[_Process], results: Sequence[Path], progress: Callable[[int, int], None] | None) -> None:
+    reported = -1
+    while True:
+        ended = [process.poll() for process in processes]
+        done = len(results) if all(ended) else sum(path.is_file() for path in results)
+        if progress is not None and done != reported:
+            progress(done, len(results))
+            reported = done
+        if all(ended):
+            return
+        time.sleep(0.1)
+
+
+def _cells(result: Path, module: str, stages: set[str]) -> dict[str, int]:
+    """Cells by type of one run, the black boxes of the stages left out."""
+    modules = json.loads(result.read_text())["modules"]
+    cells = modules[f"\\{module}"].get("num_cells_by_type", {})
+    return {kind: int(number) for kind, number in sorted(cells.items()) if kind.removeprefix("\\") not in stages}
+
+
+def _resources(name: str, cells: Mapping[str, int]) -> Resources:
+    """Cells as resources; CheckFailed for a cell that is not one of the device's."""
+    unknown = [kind for kind in cells if not _is_known(kind)]
+    if unknown:
+        raise CheckFailed(
+            f"synthesis of {name} leaves {cells[unknown[0]]} cells {unknown[0]}, which the device has not"
+        )
+    return Resources(
+        lut=sum(number * LUTS.get(kind, 0) for kind, number in cells.items()),
+        ff=sum(number for kind, number in cells.items() if kind in _FLIP_FLOPS),
+        dsp=sum(number for kind, number in cells.items() if kind in _DSPS),
+        bram36=sum((number * _BLOCK_RAMS.get(kind, 0.0) for kind, number in cells.items()), 0.0),
+        uram=sum(number for kind, number in cells.items() if kind in _URAMS),
+    )
+
+
+def _is_known(kind: str) -> bool:
+    return any(kind in kinds for kinds in (LUTS, _FLIP_FLOPS, _DSPS, _BLOCK_RAMS, _URAMS, _FREE))
