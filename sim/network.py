@@ -25,6 +25,9 @@ TOP = "mixq_top"
 #: "verilator" runs free in C++; "icarus" and "verilator-cocotb" run the cocotb bench.
 SIMULATORS = ("verilator", "icarus", "verilator-cocotb")
 
+#: Above so many frames, compiling for speed is worth its time; below it -O1 has compiled and run in less.
+_MANY_FRAMES = 1000
+
 _INPUT, _OUTPUT = "s_axis_0", "m_axis_0"
 
 
@@ -203,7 +206,7 @@ def _run_free(
         input_bytes=design.input_bytes,
         output_bytes=design.output_bytes,
         folder=folder,
-        optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > 20 else "compile"),
+        optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > _MANY_FRAMES else "compile"),
     )
     built = time.monotonic()
     report = verilated.run(model, request, run_folder=design.rtl_dir, progress=progress)

@@ -26,7 +26,7 @@ _FLAGS = (
 #: Options of the C++ compiler for the model's fast and slow code; slow code runs once, at the start.
 _OPTIMISATIONS = {
     "compile": ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
-    "run": ("OPT_FAST=-O3", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
+    "run": ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
 }
 
 
