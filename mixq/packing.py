@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import ceil
 from typing import Literal
@@ -221,7 +221,10 @@ class Packing:
 
     def _fits(self) -> bool:
         offsets = sorted(offset for offset, *_ in _lane_offsets(self))
-        if len(set(offsets)) != len(offsets) or offsets[-1] >= ACCUMULATOR_BITS:
+        if len(set(offsets)) != len(offsets) or offsets[0] < 0 or offsets[-1] >= ACCUMULATOR_BITS:
+            return False
+        # Products of one position lie in one lane only where a tap is as far from the next as a pixel is.
+        if self.pixels > 1 and self.taps > 1 and self.pixel_stride != self.tap_stride:
             return False
         half = 1 << (self.act_bits - 1)
         acts = sum(1 << o for o in self.act_offsets)
@@ -355,7 +358,7 @@ def _lane_offsets(packing: Packing) -> Iterator[tuple[int, int, int, int]]:
 # -- solver ----------------------------------------------------------------------------------------
 
 
-@cache
+@lru_cache(maxsize=None, typed=True)  # typed: 4.0 is not taken for a 4 that was asked for before
 def candidates(
     weight_bits: int,
     act_bits: int,

@@ -69,7 +69,8 @@ def random_folding(rng: random.Random, shape: LayerShape) -> Folding:
 
 
 def foldings(count: int, seed: int, **fixed: int) -> list[Folding]:
-    rng, found = random.Random(seed), []
+    rng = random.Random(seed)
+    found: list[Folding] = []
     while len(found) < count:
         try:
             found.append(random_folding(rng, replace(random_shape(rng), **fixed)))
