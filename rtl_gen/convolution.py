@@ -71,6 +71,9 @@ class Convolution(Stage):
         expected = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
         if weights.shape != expected:
             raise ValueError(f"weights must have shape {expected}, not {weights.shape!r}")
+        low, high = packing.weight_bounds
+        if weights.min() < low or weights.max() > high:
+            raise ValueError(f"weights must be from {low} to {high}, not {int(weights.min())}..{int(weights.max())}")
         self.folding = folding
         self._constants = constants = ConvolutionConstants.of(folding, weights)
         act_format = IntFormat(packing.act_bits, packing.act_signed)

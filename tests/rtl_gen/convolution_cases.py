@@ -1,0 +1,141 @@
+# amaranth: UnusedElaboratable=no
+"""Convolutions to try: shapes, packings and foldings between them, and their graphs and stages."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mixq.formats import IntFormat
+from mixq.graph import Conv, Graph, Requantise
+from mixq.packing import Packing, candidates, solve
+from mixq.plan.folding import Folding, LayerShape
+from rtl_gen.convolution import Convolution, Scaling
+from tests.mixq.graphs import Chain
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution. ``scaling``: "multiply", "threshold", or "none" for raw sums with a bias.
+
+    ``values``: "random" codes and weights, or "corner": all weights of a channel at one end of their range.
+    """
+
+    shape: LayerShape
+    packing: Packing
+    pe: int
+    rows: int = 1
+    lanes: int = 1
+    in_pixels: int = 1
+    out_lanes: int = 1
+    scaling: str = "none"
+    target: str = "dsp48e2"
+    values: str = "random"
+
+    @property
+    def folding(self) -> Folding:
+        return Folding(self.shape, self.packing, self.pe, self.rows, self.lanes, self.in_pixels, self.out_lanes)
+
+    @property
+    def seed(self) -> int:
+        return zlib.crc32(repr(self).encode())
+
+
+def graph_of(case: Case) -> Graph:
+    """The layer as the interpreter runs it, with weights, biases and scales of either sign."""
+    rng = np.random.default_rng(case.seed)
+    shape, packing = case.shape, case.packing
+    low, high = packing.weight_bounds
+    size = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+    if case.values == "corner":
+        weights = np.broadcast_to(rng.choice([low, high], (size[0], 1, 1, 1)), size)
+    else:
+        weights = rng.integers(low, high + 1, size)
+    chain = Chain((shape.in_channels, shape.height, shape.width), IntFormat(packing.act_bits, packing.act_signed))
+    bias = rng.integers(-99, 100, size[0]) if case.scaling == "none" else None
+    chain.conv(weights, packing.weight_bits, bias, stride=shape.stride, padding=shape.padding)
+    if case.scaling == "none":
+        return chain.graph()
+    multiplier = rng.integers(-60, 61, size[0])
+    multiplier[: 2 if len(multiplier) > 2 else 1] = [0, -37][: 2 if len(multiplier) > 2 else 1]
+    spread = max(abs(chain.last.format.low), abs(chain.last.format.high))
+    shift = max(1, (spread * 60).bit_length() - 5)
+    offset = rng.integers(-(4 << shift), 4 << shift, size[0])
+    return chain.requantise(multiplier, offset, shift, IntFormat(4, case.scaling == "threshold")).graph()
+
+
+def stage_of(case: Case, graph: Graph) -> Convolution:
+    """The stage of a case's graph."""
+    conv, *rest = graph.nodes
+    assert isinstance(conv, Conv)
+    target: Any = case.target
+    if rest:
+        (node,) = rest
+        assert isinstance(node, Requantise)
+        scaling = Scaling(
+            tuple(node.multiplier.tolist()),
+            tuple(node.bias.tolist()),
+            node.shift,
+            graph.tensor(graph.output).format,
+            case.scaling,
+        )
+    else:
+        assert conv.bias is not None
+        scaling = Scaling.none(tuple(conv.bias.tolist()), graph.tensor(graph.output).format)
+    return Convolution(case.folding, conv.weights, scaling, name="layer", target=target)
+
+
+def packing_of(weight_bits: int, act_bits: int, kernel: int, **wanted: int) -> Packing:
+    """The densest candidate with these fields, e.g. pixels=1, taps=2, channels=1."""
+    for packing in candidates(weight_bits, act_bits, kernel):
+        if all(getattr(packing, name) == value for name, value in wanted.items()):
+            return packing
+    found = [(p.pixels, p.taps, p.channels) for p in candidates(weight_bits, act_bits, kernel)]
+    raise ValueError(f"wanted must be among {found}, not {wanted!r}")
+
+
+P44, P22, P88, P48 = solve(4, 4), solve(2, 2), solve(8, 8), solve(4, 8)
+
+CASES: dict[str, Case] = {
+    # 3x3, two pixels: one fold and all in parallel; serial; and between.
+    "same_parallel": Case(LayerShape(2, 2, 4, 8, 3, 1, 1), P44, 2, 3, 2, 2, 2, "multiply"),
+    "same_serial": Case(LayerShape(4, 4, 4, 7, 3, 1, 1), P44, 1, 1, 1, 1, 1, "threshold"),
+    "same_rows": Case(LayerShape(4, 6, 5, 6, 3, 1, 1), P44, 3, 3, 1, 2, 1, "multiply"),
+    "valid": Case(LayerShape(3, 2, 5, 9, 3, 1, 0), P44, 2, 3, 1, 1, 1),
+    "full_padding": Case(LayerShape(2, 4, 3, 5, 3, 1, 2), P44, 2, 1, 2, 2, 1, "threshold"),
+    "column": Case(LayerShape(2, 2, 4, 1, 3, 1, 1), P44, 2, 3, 1, 1, 2),
+    "narrower_than_group": Case(LayerShape(4, 2, 3, 2, 3, 1, 1), packing_of(2, 2, 3, pixels=5), 1, 1, 2, 5, 1),
+    "wider_than_group": Case(LayerShape(2, 2, 4, 7, 3, 1, 1), packing_of(2, 2, 3, pixels=5), 2, 3, 1, 1, 1, "multiply"),
+    "one_row": Case(LayerShape(3, 4, 1, 6, 3, 1, 1), P44, 2, 3, 1, 2, 1),
+    "one_pixel": Case(LayerShape(4, 4, 1, 1, 3, 1, 1), P44, 4, 1, 1, 1, 1),
+    "kernel_fills_image": Case(LayerShape(2, 2, 3, 3, 3, 1, 0), P44, 2, 1, 2, 1, 1),
+    "stride_2": Case(LayerShape(4, 4, 6, 7, 3, 2, 1), P44, 2, 1, 2, 2, 1, "multiply"),
+    "stride_2_valid": Case(LayerShape(2, 2, 5, 8, 3, 2, 0), P44, 1, 3, 1, 1, 1),
+    "stride_2_single": Case(LayerShape(3, 4, 5, 5, 3, 2, 1), packing_of(8, 2, 3, pixels=1), 2, 1, 3, 1, 1, "threshold"),
+    # Several passes over the taps, and several channels in one DSP.
+    "passes_8x8": Case(LayerShape(2, 2, 4, 5, 3, 1, 1), packing_of(8, 8, 3, taps=1), 2, 3, 2, 1, 1, "multiply"),
+    "passes_5x5": Case(LayerShape(2, 2, 5, 6, 5, 1, 2), packing_of(6, 4, 5, taps=3), 1, 1, 2, 1, 1),
+    "channels_in_a_dsp": Case(
+        LayerShape(2, 6, 3, 4, 3, 1, 1), packing_of(2, 8, 3, channels=2), 2, 1, 1, 1, 1, "threshold"
+    ),
+    # 5x5.
+    "5x5_same": Case(LayerShape(2, 6, 6, 7, 5, 1, 2), solve(4, 4, kernel=5), 3, 5, 1, 1, 1, "multiply"),
+    "5x5_valid": Case(LayerShape(1, 2, 6, 6, 5, 1, 0), solve(2, 2, kernel=5), 1, 1, 1, 1, 1),
+    "5x5_stride_2": Case(LayerShape(2, 2, 6, 9, 5, 2, 1), packing_of(4, 4, 5, pixels=2, taps=2), 2, 1, 1, 2, 1),
+    # 1x1 and dense.
+    "1x1": Case(LayerShape(4, 6, 3, 5, 1, 1, 0), solve(4, 4, kernel=1), 6, 1, 2, 2, 3, "multiply"),
+    "1x1_stride_2": Case(LayerShape(4, 4, 5, 6, 1, 2, 0), packing_of(8, 4, 1, pixels=1), 2, 1, 2, 1, 1),
+    "dense": Case(LayerShape(48, 6, 1, 1), packing_of(4, 4, 1, pixels=1, channels=3), 3, 1, 4),
+    "dense_deep": Case(LayerShape(96, 2, 1, 1), packing_of(2, 2, 1, pixels=1, channels=2), 2, 1, 8, scaling="multiply"),
+    # Lanes at the ends of their range, several chains added in look-up tables.
+    "corner_chains": Case(LayerShape(6, 2, 3, 4, 3, 1, 1), P22, 2, 3, 6, P22.pixels, 2, values="corner"),
+    "corner_deep": Case(LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 1, 1, 8, 2, 1, values="corner"),
+    "corner_8x8": Case(LayerShape(4, 2, 3, 4, 3, 1, 1), P88, 2, 1, 4, 1, 1, values="corner", target="generic"),
+    "signed": Case(
+        LayerShape(2, 2, 4, 5, 3, 1, 1), solve(4, 4, act_signed=True), 2, 3, 1, 1, 1, "multiply", target="generic"
+    ),
+    "generic": Case(LayerShape(4, 4, 4, 6, 3, 1, 1), P48, 2, 1, 2, 1, 1, "threshold", target="generic"),
+}

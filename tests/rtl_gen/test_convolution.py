@@ -1,0 +1,161 @@
+# amaranth: UnusedElaboratable=no
+"""The convolution stage against the interpreter: codes, latency and cycles of every folding tried."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixq.execute import run
+from mixq.formats import IntFormat
+from mixq.packing import candidates, solve
+from mixq.plan.folding import Folding, LayerShape
+from rtl_gen.convolution import Convolution, Scaling
+from sim.stage import Scenario, StageBench
+from tests.rtl_gen.convolution_cases import CASES, Case, graph_of, stage_of
+from tests.rtl_gen.stages import STALLS, masks_of, random_frames, with_noise
+
+FRAMES = 4
+
+
+def check(case: Case, simulator: str, work_dir: Path) -> None:
+    """Codes in every scenario; the latency of a frame on its own, the cycles of frames that others follow."""
+    graph = graph_of(case)
+    stage = stage_of(case, graph)
+    codes = random_frames(stage.input_shape, FRAMES, case.seed)
+    if case.values == "corner":
+        codes[::2] = codes.max()
+        codes[1::2] = codes.min()
+    inputs = with_noise(stage.input_shape, stage.input_shape.pack(codes))
+    expected = stage.output_shape.pack(run(graph, codes))
+    masks = masks_of(stage.output_shape)
+    random_stalls, *others = STALLS
+    bench = StageBench(stage, work_dir=work_dir, simulator=simulator)
+    first = [len(beats) // FRAMES for beats in (inputs, expected)]
+    alone, free, *_ = bench.run_all(
+        [
+            Scenario(inputs[: first[0]], expected[: first[1]], masks, probe=False),
+            Scenario(inputs, expected, masks, FRAMES, probe=False),
+            Scenario(inputs, expected, masks, FRAMES, stalls=random_stalls, seed=case.seed % 1000, resets=2),
+            Scenario(inputs, expected, masks, FRAMES, stalls=others[case.seed % len(others)]),
+        ]
+    )
+    assert alone.latency == stage.latency
+    # The last outputs of a frame that nothing follows leave as soon as they can, which may be earlier.
+    steady = free.last_output_cycles[1:-1]
+    assert {later - earlier for earlier, later in pairwise(steady)} == {stage.cycles_per_frame}
+    assert stage.cycles_per_frame == case.folding.cycles_per_frame
+
+
+@pytest.mark.cocotb
+@pytest.mark.parametrize("name", CASES)
+def test_equals_interpreter(name: str, tmp_path: Path) -> None:
+    check(CASES[name], "icarus", tmp_path)
+
+
+@pytest.mark.cocotb
+@pytest.mark.parametrize("simulator", ["verilator"])
+@pytest.mark.parametrize("name", ["same_rows", "stride_2"])
+def test_equals_interpreter_in_verilator(name: str, simulator: str, tmp_path: Path) -> None:
+    check(CASES[name], simulator, tmp_path)
+
+
+def test_cases_cover_what_is_supported() -> None:
+    cases = CASES.values()
+    foldings = [case.folding for case in cases]
+    assert {f.shape.kernel for f in foldings} == {1, 3, 5}
+    assert {f.shape.padding for f in foldings} == {0, 1, 2}
+    assert {f.shape.stride for f in foldings} == {1, 2}
+    assert {case.scaling for case in cases} == {"none", "multiply", "threshold"}
+    assert {f.packing.act_on_wide for f in foldings} == {True, False}
+    assert any(f.shape.width == 1 < f.packing.pixels for f in foldings)
+    assert any(1 < f.shape.width < f.packing.pixels for f in foldings)
+    assert any(f.groups > 1 and f.shape.width % f.packing.pixels for f in foldings)
+    assert any(f.shape.height == 1 < f.shape.kernel for f in foldings)
+    for wanted in (1, 2):
+        assert any(f.folds == wanted for f in foldings)
+        assert any(min(f.packing.passes, 2) == wanted for f in foldings)
+        assert any(min(f.packing.channels, 2) == wanted for f in foldings)
+        assert any(min(f.chains, 2) == wanted for f in foldings)
+        assert any(min(f.reads_per_pass, 2) == wanted for f in foldings)
+        assert any(min(f.in_pixels, 2) == wanted for f in foldings if f.packing.pixels > 1)
+    assert any(f.rows == 1 < f.shape.kernel for f in foldings)
+    assert any(f.rows == f.shape.kernel > 1 for f in foldings)
+    assert any(f.out_lanes < f.pe for f in foldings)
+    assert any(f.accumulate > 1 and f.cascade > 1 for f in foldings)
+    assert any(f.cascade < f.simd for f in foldings)
+
+
+@pytest.mark.parametrize("name", ["same_parallel", "same_serial", "same_rows", "column", "5x5_same", "passes_8x8"])
+def test_same_padding_costs_no_cycles(name: str) -> None:
+    # What simulation holds `cycles_per_frame` to, in `hold`: the padding is not multiplied.
+    folding = CASES[name].folding
+    shape, pixels = folding.shape, folding.packing.pixels
+    assert shape.padding == shape.kernel // 2 and shape.stride == 1
+    assert folding.compute_cycles == shape.out_height * -(-shape.width // pixels) * folding.folds * folding.steps
+    if folding.compute_cycles >= max(folding.input_beats, folding.output_beats):
+        assert folding.cycles_per_frame == folding.compute_cycles
+
+
+def random_case(rng: random.Random) -> Case:
+    """Any convolution that the folding accepts; ValueError where it does not."""
+    kernel, stride = rng.choice([1, 3, 3, 3, 5]), rng.choice([1, 1, 2])
+    shape = LayerShape(
+        in_channels=rng.choice([1, 2, 3, 4, 6]),
+        out_channels=rng.choice([2, 4, 6]),
+        height=rng.randint(1, 7),
+        width=rng.randint(1, 9),
+        kernel=kernel,
+        stride=stride,
+        padding=rng.randint(0, min(2, kernel - 1)),
+    )
+    packing = rng.choice(candidates(rng.randint(2, 8), rng.randint(2, 8), kernel, act_signed=rng.random() < 0.2))
+    divisors = [d for d in range(1, shape.out_channels + 1) if shape.out_channels % d == 0]
+    pe = rng.choice(divisors)
+    case = Case(
+        shape,
+        packing,
+        pe,
+        rows=rng.choice([1, kernel]),
+        lanes=rng.choice([d for d in range(1, shape.in_channels + 1) if shape.in_channels % d == 0]),
+        in_pixels=rng.choice([1, packing.pixels]),
+        out_lanes=rng.choice([d for d in range(1, pe + 1) if pe % d == 0]),
+        scaling=rng.choice(["none", "multiply", "threshold"]),
+        target=rng.choice(["dsp48e2", "generic"]),
+        values=rng.choice(["random", "random", "corner"]),
+    )
+    assert case.folding
+    return case
+
+
+@pytest.mark.slow
+@pytest.mark.cocotb
+@pytest.mark.parametrize("seed", range(60))
+def test_random_foldings(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    while True:
+        try:
+            case = random_case(rng)
+        except ValueError:
+            continue
+        break
+    try:
+        check(case, "icarus", tmp_path)
+    except Exception as error:
+        error.add_note(repr(case))
+        raise
+
+
+def test_refuses_weights_of_another_shape() -> None:
+    folding = Folding(LayerShape(2, 2, 4, 4, 3, 1, 1), solve(4, 4), pe=1, rows=1, lanes=1)
+    scaling = Scaling.none((0, 0), IntFormat(20, True))
+    with pytest.raises(ValueError) as error:
+        Convolution(folding, np.zeros((2, 2, 3, 1), np.int64), scaling, name="layer")
+    assert str(error.value) == "weights must have shape (2, 2, 3, 3), not (2, 2, 3, 1)"
+    with pytest.raises(ValueError) as error:
+        Convolution(folding, np.full((2, 2, 3, 3), -8), scaling, name="layer")
+    assert str(error.value) == "weights must be from -7 to 7, not -8..-8"
