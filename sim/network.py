@@ -25,7 +25,7 @@ TOP = "mixq_top"
 #: "verilator" runs free in C++; "icarus" and "verilator-cocotb" run the cocotb bench.
 SIMULATORS = ("verilator", "icarus", "verilator-cocotb")
 
-#: Above so many frames, compiling for speed is worth its time; below it -O1 has compiled and run in less.
+#: Above so many frames, "auto" compiles for speed; that takes about twice as long to compile.
 _MANY_FRAMES = 1000
 
 _INPUT, _OUTPUT = "s_axis_0", "m_axis_0"
