@@ -34,16 +34,13 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, graph: Graph, plan: Plan, *, target: Target = "dsp48e2") -> None:
+        units = chain(graph)
+        _check_plan(units, plan)
         self._stages: list[tuple[str, Stage]] = []
         first = graph.tensor(graph.input)
-        source = StreamShape(*first.shape, first.format, pixels=1, lanes=_first_lanes(graph, plan))
-        for unit in chain(graph):
-            try:
-                stage = _stage(unit, plan, target)
-            except KeyError:
-                raise ValueError(
-                    f"plan must have every layer of the graph, not one without {unit.node.name!r}"
-                ) from None
+        source = StreamShape(*first.shape, first.format, pixels=1, lanes=_first_lanes(units[0], plan))
+        for unit in units:
+            stage = _stage(unit, plan, target)
             for number, (before, after) in enumerate(bridge(source, stage.input_shape)):
                 self._stages.append((f"{unit.node.name}_converter_{number}", converter(before, after)))
             self._stages.append((_instance_name(unit.node.name), stage))
@@ -92,9 +89,21 @@ def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
     return Accelerator(graph, plan, target=target)
 
 
-def _first_lanes(graph: Graph, plan: Plan) -> int:
+def _check_plan(units: list[Unit], plan: Plan) -> None:
+    """Hold a plan to the graph: a layer for every node, and foldings of the layers' sizes."""
+    planned = {layer.name: layer for layer in plan.layers}
+    for unit in units:
+        names = [unit.node.name] + ([unit.requantise.name] if unit.requantise else [])
+        for name in names:
+            if name not in planned:
+                raise ValueError(f"plan must have every layer of the graph, not one without {name!r}")
+        folding = planned[unit.node.name].folding
+        if unit.is_layer and (folding is None or folding.shape != unit.shape):
+            raise ValueError(f"plan must fold {unit.node.name} as {unit.shape}, not {folding!r}")
+
+
+def _first_lanes(unit: Unit, plan: Plan) -> int:
     """Channels in a beat at the accelerator's input: what the first stage takes."""
-    unit = chain(graph)[0]
     layer = plan.layer(unit.node.name)
     return layer.folding.lanes if layer.folding is not None else layer.lanes
 
@@ -103,8 +112,7 @@ def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
     """The stage of one unit."""
     node, layer = unit.node, plan.layer(unit.node.name)
     if isinstance(node, Conv | Dense):
-        if layer.folding is None:
-            raise ValueError(f"plan must have a folding for {node.name}, not None")
+        assert layer.folding is not None
         method = "multiply" if unit.requantise is None else plan.layer(unit.requantise.name).method
         scaling = _scaling(unit, node, method or "multiply")
         return Convolution(layer.folding, _weights(unit, node), scaling, name=node.name, target=target)

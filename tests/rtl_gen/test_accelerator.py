@@ -1,0 +1,102 @@
+# amaranth: UnusedElaboratable=no
+"""Whole networks against the interpreter: every integer of every frame, and cycles against the plan."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boards import load_board
+from mixq.board import Resources
+from mixq.execute import run
+from mixq.formats import IntFormat
+from mixq.graph import Graph
+from mixq.plan import Plan, plan
+from rtl_gen import build
+from sim.stage import Scenario, StageBench
+from tests.mixq.graphs import Chain
+from tests.rtl_gen.stages import masks_of, random_frames
+
+FRAMES = 6
+U2, U3, U4, U5, U8 = (IntFormat(bits, False) for bits in (2, 3, 4, 5, 8))
+
+
+def weights(rng: np.random.Generator, bits: int, *shape: int) -> np.ndarray:
+    return rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape)
+
+
+def scales(rng: np.random.Generator, chain: Chain, shift: int, format: IntFormat) -> Chain:
+    """Requantise so that most codes lie inside the range; some multipliers are negative or zero."""
+    channels, spread = chain.last.shape[0], max(1, chain.last.format.high // 4)
+    size = max(1, (format.high << shift) // (2 * spread))
+    multiplier = rng.integers(size // 2, size + 2, channels) * rng.choice([-1, 1, 1, 1], channels)
+    multiplier[0] = 0
+    return chain.requantise(multiplier, rng.integers(0, format.high << shift, channels), shift, format)
+
+
+def image_network() -> Graph:
+    """Truncated pixels, odd sizes, pools of both kinds, a 5x5 kernel, stride 2, dense layer with bias."""
+    rng = np.random.default_rng(1)
+    chain = Chain((3, 11, 13), U8, 1 / 256).requantise([1] * 3, [-8] * 3, 4, U4)
+    scales(rng, chain.conv(weights(rng, 4, 6, 3, 3, 3), 4, padding=1), 14, U5).pool(2, 2)
+    scales(rng, chain.conv(weights(rng, 3, 8, 6, 5, 5), 3, padding=2), 14, U3).pool(3, 2)
+    scales(rng, chain.conv(weights(rng, 2, 4, 8, 1, 1), 2), 12, U4)
+    return chain.dense(weights(rng, 6, 6, 4 * 2 * 2), 6, bias=rng.integers(-99, 99, 6)).graph("image")
+
+
+def pixel_network() -> Graph:
+    """The first convolution reads the pixels; the last layer is a convolution whose sums leave as they are."""
+    rng = np.random.default_rng(2)
+    chain = Chain((1, 6, 9), U8, 1 / 256)
+    scales(rng, chain.conv(weights(rng, 8, 4, 1, 3, 3), 8, padding=1, stride=2), 16, U2)
+    scales(rng, chain.conv(weights(rng, 5, 6, 4, 3, 3), 5, padding=2), 13, U4).pool(3, 1)
+    return chain.conv(weights(rng, 7, 4, 6, 3, 3), 7, padding=0, bias=rng.integers(-9, 9, 4)).graph("pixel")
+
+
+def planned(graph: Graph, dsps: int) -> Plan:
+    return plan(graph, load_board("ultra96-v2"), limits=Resources(70560, 141120, dsps, 216, 0))
+
+
+CASES = [(image_network, 8), (image_network, 60), (pixel_network, 5), (pixel_network, 200)]
+
+
+@pytest.mark.cocotb
+@pytest.mark.parametrize(
+    "network, dsps, simulator",
+    [(*case, "icarus") for case in CASES] + [(image_network, 60, "verilator"), (pixel_network, 5, "verilator")],
+)
+def test_network(network, dsps: int, simulator: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    graph = network()
+    chosen = planned(graph, dsps)
+    accelerator = build(graph, chosen, "dsp48e2" if simulator == "verilator" else "generic")
+    frames = random_frames(accelerator.input_shape, FRAMES, seed=dsps)
+    inputs = accelerator.input_shape.pack(frames)
+    expected = accelerator.output_shape.pack(run(graph, frames))
+    masks = masks_of(accelerator.output_shape)
+    bench = StageBench(accelerator, work_dir=tmp_path, simulator=simulator)
+    free = Scenario(inputs, expected, masks, FRAMES, probe=False)
+    stalled = Scenario(inputs, expected, masks, FRAMES, stalls=("random", "random"), seed=dsps, resets=2)
+    seen, _ = bench.run_all([free, stalled])
+    # The last frame's end does not wait for another frame's start, so it may come earlier.
+    ends = seen.last_output_cycles[1:-1]
+    assert {later - earlier for earlier, later in pairwise(ends)} == {chosen.cycles}
+    assert accelerator.cycles_per_frame == chosen.cycles
+
+
+@pytest.mark.parametrize("network, dsps", CASES)
+def test_as_many_dsps_as_planned(network, dsps: int) -> None:  # type: ignore[no-untyped-def]
+    from amaranth.back import verilog
+
+    graph = network()
+    chosen = planned(graph, dsps)
+    text = verilog.convert(build(graph, chosen), name="top", strip_internal_attrs=True)
+    assert text.count("DSP48E2 #(") == chosen.resources.dsp <= dsps
+
+
+def test_a_plan_of_another_graph_is_refused() -> None:
+    other = planned(pixel_network(), 5)
+    with pytest.raises(ValueError, match="plan must have every layer of the graph"):
+        build(image_network(), other)
