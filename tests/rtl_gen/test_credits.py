@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Fragment, Module
 
 from mixq.formats import IntFormat
 from mixq.streams import StreamShape
@@ -60,8 +60,9 @@ def test_pipeline(cycles: int, depth: int | None, whole_rate: bool, tmp_path: Pa
 
 
 def test_default_depth() -> None:
-    assert CreditedOutput(8, latency=5).depth == 8
-    assert CreditedOutput(8, latency=5).latency == 7
+    output = CreditedOutput(8, latency=5)
+    Fragment.get(output, None)  # what is built must be elaborated
+    assert (output.depth, output.latency, output.fifo_latency) == (8, 7, 2)
 
 
 def test_refuses() -> None:
