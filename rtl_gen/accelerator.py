@@ -24,18 +24,15 @@ from rtl_gen.rom import merged_images
 class Accelerator(wiring.Component):
     """A planned graph as one pipeline of stages.
 
-    Parameters: graph; plan, of this graph; target, see :class:`rtl_gen.dsp.Dsp`.
+    Parameters: graph; plan, made for this graph; target, see :class:`rtl_gen.dsp.Dsp`.
 
     Members: ``i``: pixels, in beats of ``input_shape``; ``o``: the last tensor, in beats of ``output_shape``.
 
     Throughput: a frame in ``cycles_per_frame`` cycles, frames back to back.
-
-    Raises ValueError where the plan does not belong to the graph.
     """
 
     def __init__(self, graph: Graph, plan: Plan, *, target: Target = "dsp48e2") -> None:
         units = chain(graph)
-        _check_plan(units, plan)
         self._stages: list[tuple[str, Stage]] = []
         first = graph.tensor(graph.input)
         source = StreamShape(*first.shape, first.format, pixels=1, lanes=_first_lanes(units[0], plan))
@@ -85,7 +82,8 @@ class Accelerator(wiring.Component):
 
 
 def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
-    """The accelerator of a planned graph; see :class:`Accelerator`."""
+    """The accelerator of a planned graph; see :class:`Accelerator`. Raises ValueError for a plan of another graph."""
+    _check_plan(chain(graph), plan)
     return Accelerator(graph, plan, target=target)
 
 
