@@ -11,11 +11,35 @@ import typer
 from typer.exceptions import TyperException
 
 from mixq import __version__
-from mixq.cli import doctor
+from mixq.cli import (
+    accuracy,
+    doctor,
+    estimating,
+    generating,
+    importing,
+    packings,
+    planning,
+    quickstart,
+    reports,
+    running,
+    verifying,
+)
 from mixq.errors import MixqError, UserError
 
 #: Modules with a function ``register(app)`` that adds their verbs, in the order of ``--help``.
-VERB_MODULES = (doctor,)
+VERB_MODULES = (
+    quickstart,
+    doctor,
+    importing,
+    running,
+    planning,
+    generating,
+    verifying,
+    estimating,
+    reports,
+    packings,
+    accuracy,
+)
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141

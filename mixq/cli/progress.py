@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -18,8 +18,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-#: Called with the number of pieces done so far.
-Update = Callable[[int], None]
+
+class Update(Protocol):
+    """Tells how far the work has come."""
+
+    def __call__(self, done: int, total: int | None = None, /) -> None:
+        """``done`` pieces are done; ``total``, where it is only known now, is the number of all."""
+
 
 #: Work that ends sooner than this shows no plain lines but the one that it ends with.
 QUIET_SECONDS = 2.0
@@ -51,7 +56,11 @@ def progress(
     if out.isatty():
         with _bar(out) as bar:
             task = bar.add_task(what, total=total)
-            yield lambda done: bar.update(task, completed=done)
+
+            def update(done: int, total: int | None = None, /) -> None:
+                bar.update(task, completed=done, total=total)
+
+            yield update
     else:
         yield _lines(what, total, out, clock)
     print(f"{what}: done in {clock() - started:.1f} s", file=out, flush=True)
@@ -73,17 +82,21 @@ def _bar(out: TextIO) -> Progress:
 
 def _lines(what: str, total: int | None, out: TextIO, clock: Callable[[], float]) -> Update:
     """The plain form: returns the function that writes a line when one is due."""
-    started = clock()
-    last = started + QUIET_SECONDS - LINE_SECONDS
+    last = clock() + QUIET_SECONDS - LINE_SECONDS
+    # The rate is that since the first call: before it, tools may have been compiling.
+    first: tuple[float, int] | None = None
 
-    def update(done: int) -> None:
-        nonlocal last
+    def update(done: int, all_pieces: int | None = None, /) -> None:
+        nonlocal last, total, first
+        total = total if all_pieces is None else all_pieces
         now = clock()
+        first = first or (now, done)
         if now - last < LINE_SECONDS or (total is not None and done >= total):
             return
         last = now
         of = f" of {total}" if total is not None else ""
-        left = f", about {(now - started) * (total - done) / done:.0f} s left" if total and done else ""
+        since, before = now - first[0], done - first[1]
+        left = f", about {since * (total - done) / before:.0f} s left" if total and before else ""
         print(f"{what}: {done}{of}{left}", file=out, flush=True)
 
     return update

@@ -1,0 +1,140 @@
+"""``mixq import``: from a checkpoint, random weights or a graph folder to a build folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from mixq.build_folder import BuildFolder
+from mixq.cli import models, options
+from mixq.cli.arrays import read_frames, write_array
+from mixq.cli.reports import write_counts
+from mixq.cli.tables import show_facts, show_table
+from mixq.errors import UserError
+from mixq.execute import checked_input
+from mixq.graph import Conv, Dense, Graph
+
+#: Frames of the reference, fewer for networks so large that they would take long.
+FRAMES, FRAMES_OF_LARGE = 10, 4
+LARGE_MACS = 100_000_000
+SEED = 20240817
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verb."""
+    app.command("import")(import_network)
+
+
+def import_network(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="random:SEED, a checkpoint (.pt, .npz, .safetensors) or a folder with a graph.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="BUILD_DIR", help="The build folder to write.")],
+    network: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The network; needed unless the checkpoint names it.")
+    ] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="C,H,W", help="Shape of an image; the network's own by default.")
+    ] = None,
+    weight_bits: Annotated[
+        str | None, typer.Option(metavar="W,W,...", help="Weight width of every layer, or one width for all.")
+    ] = None,
+    act_bits: Annotated[
+        str | None, typer.Option(metavar="A,A,...", help="Width of every layer's input, or one width for all.")
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npy", help="8-bit images (frames, C, H, W) for the reference; random by default."),
+    ] = None,
+) -> None:
+    """Turn a network into an integer graph in a build folder.
+
+    Writes graph.json and graph.npz and, for a network that comes with weights, its checkpoint, reference/ (images and
+    the integers that the converted PyTorch model makes of them) and report/conversion.json. Interpreter and converted
+    model must agree in every integer, exit status 1 otherwise. What another network left in the folder is removed.
+    """
+    shape = options.shape("--input-shape", input_shape)
+    weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
+    folder = BuildFolder(out)
+    if source.lower().endswith((".onnx", ".qonnx")):
+        raise UserError(
+            f"{source}: ONNX files are not supported yet; give a checkpoint (.pt, .npz, .safetensors) or random:SEED "
+            "with --network, or a folder with graph.json"
+        )
+    if Path(source).is_dir():
+        given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
+        unused = [name for name, value in given.items() if value is not None]
+        if unused:
+            raise UserError(f"{', '.join(unused)} cannot change the graph in the folder {source}; leave it out")
+        graph = _copy_graph(Path(source), folder, images)
+    else:
+        model = models.load_model(source, network=network, input_shape=shape, weight_bits=weights, act_bits=acts)
+        graph = _import_model(model, folder, models.checkpoint_origin(source), images)
+    write_counts(folder, graph)
+    _show(folder, graph)
+
+
+def _import_model(model: Any, folder: BuildFolder, origin: str, images: Path | None) -> Graph:
+    """Lower a model; the reference's images are the user's, or random."""
+    from mixq.data import Samples
+
+    macs = sum(layer.macs for layer in model.table.counts())
+    pixels = _pixels(images, model.input_shape, FRAMES if macs < LARGE_MACS else FRAMES_OF_LARGE)
+    samples = Samples(pixels, np.zeros(len(pixels), np.int64))
+    return models.write_model(folder, model, origin=origin, pixels=pixels, samples=samples, classify=False)
+
+
+def _pixels(images: Path | None, shape: models.Shape, frames: int) -> npt.NDArray[np.uint8]:
+    if images is None:
+        return np.random.default_rng(SEED).integers(0, 256, (frames, *shape), dtype=np.uint8)
+    found = read_frames(images)
+    if found.shape[1:] != shape:
+        raise UserError(f"{images} must have the shape (frames, {', '.join(map(str, shape))}), not {found.shape}")
+    if not 0 <= int(found.min()) <= int(found.max()) <= 255:
+        raise UserError(f"{images} must hold 8-bit pixels, 0..255, not {found.min()}..{found.max()}")
+    return found.astype(np.uint8)
+
+
+def _copy_graph(source: Path, folder: BuildFolder, images: Path | None) -> Graph:
+    """Copy a graph, with frames for verification; there is no PyTorch model to say what comes out."""
+    graph = Graph.load(source)
+    format = graph.tensor(graph.input).format
+    if images is None:
+        shape = (FRAMES, *graph.tensor(graph.input).shape)
+        codes = np.random.default_rng(SEED).integers(format.low, format.high, shape, dtype=np.int64, endpoint=True)
+    else:
+        codes = checked_input(graph, read_frames(images))
+    same = source.resolve() == folder.path.resolve()
+    changed = folder.start(graph)
+    if not same and not changed:
+        folder.expected.unlink(missing_ok=True)
+        folder.checkpoint.unlink(missing_ok=True)
+    if not same:
+        graph.save(folder.path)
+    if not (same and folder.codes.is_file() and images is None):
+        folder.codes.parent.mkdir(exist_ok=True)
+        folder.expected.unlink(missing_ok=True)
+        write_array(folder.codes, codes.astype(np.uint8) if format.low == 0 and format.high <= 255 else codes)
+    return graph
+
+
+def _show(folder: BuildFolder, graph: Graph) -> None:
+    rows = []
+    for node in graph.nodes:
+        source, target = graph.tensor(node.input), graph.tensor(node.output)
+        weights = node.weight_format.width if isinstance(node, Conv | Dense) else None
+        shape = " x ".join(map(str, target.shape))
+        rows.append((node.name, node.op, shape, weights, source.format.width, node.macs(target.shape) or None))
+    show_table(("layer", "op", "output", "weight bits", "input bits", "MACs"), rows)
+    facts: list[tuple[str, object]] = [("graph", folder.path / "graph.json")]
+    if folder.expected.is_file():
+        facts += [("reference", folder.codes.parent), ("conversion", folder.report / "conversion.json")]
+    show_facts([*facts, ("next", f"mixq plan {folder} --board ultra96-v2")])

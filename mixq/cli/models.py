@@ -1,0 +1,185 @@
+"""The training model of a build: where it comes from, and how it goes into the build folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mixq.build_folder import BuildFolder
+from mixq.cli.progress import progress
+from mixq.errors import CheckFailed, UserError
+from mixq.graph import Graph
+
+if TYPE_CHECKING:
+    from mixq.converted import ConvertedModel
+    from mixq.data import Samples
+    from mixq.models import NetworkModel
+
+Shape = tuple[int, int, int]
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed; it is not loaded."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def check_torch(what: str) -> None:
+    """UserError, with the command that installs it, where PyTorch is missing."""
+    if not has_torch():
+        raise UserError(f"{what} needs PyTorch; install it with: python -m pip install 'mixq[train]'")
+
+
+def load_model(
+    source: str,
+    *,
+    network: str | None,
+    input_shape: Shape | None,
+    weight_bits: list[int] | None,
+    act_bits: list[int] | None,
+) -> NetworkModel:
+    """The model of ``random:SEED`` or of a checkpoint, for images of ``input_shape`` (None: the network's own).
+
+    Raises UserError for what cannot be had.
+    """
+    check_torch("importing a network")
+    from mixq.checkpoints import RANDOM_PREFIX, load_source, random_model
+
+    model = load_source(source, network, weight_bits=weight_bits, act_bits=act_bits)
+    if input_shape is None or input_shape == model.input_shape:
+        return model
+    if not source.startswith(RANDOM_PREFIX):
+        return with_input_shape(model, input_shape)
+    table = replace(model.table, input_shape=input_shape)
+    _check_shapes(table)
+    seed = int(source.removeprefix(RANDOM_PREFIX))
+    return random_model(table, seed, weight_bits=model.weight_bits, act_bits=model.act_bits)
+
+
+def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:
+    """The training model that ``graph`` was lowered from. UserError where its checkpoint is damaged."""
+    from mixq.checkpoints import load_checkpoint
+
+    return with_input_shape(load_checkpoint(folder.checkpoint), graph.tensor(graph.input).shape)
+
+
+def with_input_shape(model: NetworkModel, input_shape: Shape) -> NetworkModel:
+    """The same weights for images of another shape. UserError where a layer's weights do not go with it."""
+    if input_shape == model.input_shape:
+        return model
+    from mixq.models import build_model
+
+    table = replace(model.table, input_shape=input_shape)
+    _check_shapes(table)
+    other = build_model(table, weight_bits=model.weight_bits, act_bits=model.act_bits)
+    state, wanted = model.state_dict(), other.state_dict()
+    for name, value in state.items():
+        if value.shape != wanted[name].shape:
+            given, own = (",".join(map(str, shape)) for shape in (input_shape, model.input_shape))
+            raise UserError(
+                f"--input-shape {given} does not go with the checkpoint: {name} has the shape {tuple(value.shape)}, "
+                f"for images of {own}"
+            )
+    other.load_state_dict(state)
+    return other.eval()
+
+
+def _check_shapes(table: Any) -> None:
+    """UserError where images are too small for the layers."""
+    for shape in table.shapes():
+        if min(shape) < 1:
+            given = ",".join(map(str, table.input_shape))
+            raise UserError(f"--input-shape {given} is too small for {table.name}: a layer would have no output")
+
+
+def write_model(
+    folder: BuildFolder,
+    model: NetworkModel,
+    *,
+    origin: str,
+    pixels: npt.NDArray[np.uint8],
+    samples: Samples,
+    classify: bool,
+) -> Graph:
+    """Lower ``model`` into ``folder``: graph, checkpoint, reference vectors, ``report/conversion.json``.
+
+    origin: text for the graph's metadata. pixels: frames of the reference, uint8 (N, C, H, W). samples, classify: what
+    the training model and the integer model are compared on, see :func:`mixq.conversion.measure_conversion`.
+
+    Raises CheckFailed where interpreter and converted model differ, or where the integer model is further from the
+    training model than rounding explains.
+    """
+    from mixq.checkpoints import save_checkpoint
+    from mixq.conversion import measure_conversion
+    from mixq.converted import ConvertedModel
+    from mixq.lowering import lower
+    from mixq.reference import write_reference
+
+    graph = lower(model, metadata=_metadata(model, origin))
+    converted = ConvertedModel(model)
+    folder.start(graph)
+    folder.checkpoint.parent.mkdir(exist_ok=True)
+    save_checkpoint(model, folder.checkpoint)
+    with progress("computing the reference", len(pixels)) as update:
+        expected = write_reference(converted, pixels, folder.path)
+        update(len(pixels))
+    check_interpreter(graph, pixels, expected)
+    graph.save(folder.path)
+    with progress("comparing integers with the training model", len(samples)) as update:
+        report = measure_conversion(model, samples, converted=converted, classify=classify)
+        update(len(samples))
+    report.write(folder.path)
+    report.check()
+    return graph
+
+
+def check_interpreter(graph: Graph, pixels: npt.NDArray[Any], expected: npt.NDArray[np.int64]) -> None:
+    """CheckFailed, with the place, unless the interpreter gives exactly ``expected`` for ``pixels``."""
+    from mixq.execute import run
+
+    with progress("running the interpreter", len(pixels)) as update:
+        found = run(graph, pixels, progress=update)
+    places = np.argwhere(found != expected)
+    if len(places):
+        frame, *place = (int(index) for index in places[0])
+        raise CheckFailed(
+            f"interpreter and converted model differ in {len(places)} of {found.size} integers, first in frame {frame} "
+            f"at channel, row, column {place}: {found[(frame, *place)]}, not {expected[(frame, *place)]}"
+        )
+
+
+def converted_outputs(model: ConvertedModel, pixels: npt.NDArray[Any], *, batch: int = 8) -> npt.NDArray[np.int64]:
+    """What the converted model makes of ``pixels``, int64 (N, C, H, W)."""
+    import torch
+
+    parts = []
+    with progress("running the converted PyTorch model", len(pixels)) as update:
+        for start in range(0, len(pixels), batch):
+            part = np.ascontiguousarray(pixels[start : start + batch]).astype(np.int64)
+            parts.append(model(torch.from_numpy(part)).numpy())
+            update(min(start + batch, len(pixels)))
+    return np.concatenate(parts)
+
+
+def checkpoint_origin(source: str) -> str:
+    """Text that says where weights come from, without the machine's paths."""
+    import hashlib
+
+    path = Path(source)
+    if not path.is_file():
+        return source
+    with path.open("rb") as stream:
+        return f"checkpoint, SHA-256 {hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def _metadata(model: NetworkModel, origin: str) -> dict[str, str]:
+    return {
+        "origin": origin,
+        "network": model.table.name,
+        "weight_bits": ",".join(map(str, model.weight_bits)),
+        "act_bits": ",".join(map(str, model.act_bits)),
+    }
