@@ -1,0 +1,203 @@
+"""The layers of a network as rows: what the page's table, its pictures and the summary are made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from mixq.board import Resources
+from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Tensor
+from mixq.packing import Packing
+from mixq.plan import LayerPlan, Plan
+from mixq.report.gather import ReportData
+
+TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """A stage of the pipeline: a node of the graph, with the requantisation that is built into it.
+
+    source, target: the tensors that it reads and gives out. macs: multiplications by weights in a frame. cycles,
+    estimated: of the plan, None without one. counted: by synthesis, None where it has not run or not found
+    the layer. bottleneck: whether it is the slowest, or one of several.
+    """
+
+    name: str
+    op: str
+    source: Tensor
+    target: Tensor
+    macs: int
+    weights: int
+    kernel: int | None
+    stride: int
+    padding: int
+    weight_bits: int | None
+    act_bits: int
+    layer: LayerPlan | None
+    cycles: int | None
+    estimated: Resources | None
+    counted: dict[str, float] | None
+    fused: str | None
+    bottleneck: bool
+
+    @property
+    def packing(self) -> Packing | None:
+        """How one DSP of the layer holds several multiplications."""
+        return None if self.layer is None or self.layer.folding is None else self.layer.folding.packing
+
+    @property
+    def packing_name(self) -> str:
+        """Short name of the packing, empty for a layer without one."""
+        return "" if self.packing is None else packing_name(self.packing)
+
+    @property
+    def folding_name(self) -> str:
+        """Output channels, input terms and pixels that are multiplied at a time."""
+        if self.layer is None or self.layer.folding is None:
+            return ""
+        folding = self.layer.folding
+        return f"{folding.pe} {TIMES} {folding.simd} {TIMES} {folding.packing.pixels}"
+
+    @property
+    def kind(self) -> str:
+        """The operation with its kernel, e.g. ``conv 3×3, stride 2``."""
+        words = self.op.replace("_", "-")
+        if self.kernel is not None and self.op != "dense":
+            words += f" {self.kernel}{TIMES}{self.kernel}"
+        return words + (f", stride {self.stride}" if self.stride > 1 else "")
+
+
+def packing_name(packing: Packing) -> str:
+    """Short name of a packing, the same for equal ones: ``w4 a4 k3: 2 px × 3 taps × 1 ch``.
+
+    >>> from mixq.packing import solve
+    >>> packing_name(solve(4, 4))
+    'w4 a4 k3: 2 px × 3 taps × 1 ch'
+    """
+    return (
+        f"w{packing.weight_bits} a{packing.act_bits} k{packing.kernel}: "
+        f"{packing.pixels} px {TIMES} {packing.taps} {'tap' if packing.taps == 1 else 'taps'} {TIMES} {packing.channels} ch"
+    )
+
+
+def layer_rows(data: ReportData) -> list[LayerRow]:
+    """One row for each stage, in order."""
+    graph, plan = data.graph, data.plan
+    fused = {} if plan is None else {layer.fused: layer for layer in plan.layers if layer.fused is not None}
+    inside = {layer.name for layer in fused.values()}
+    rows = []
+    for node in graph.nodes:
+        if node.name in inside:
+            continue
+        layer = None if plan is None else plan.layer(node.name)
+        tail = fused.get(node.name)
+        parts = [part for part in (layer, tail) if part is not None]
+        rows.append(
+            _row(
+                graph,
+                node,
+                layer=layer,
+                cycles=max((part.cycles for part in parts), default=None),
+                estimated=sum((part.resources for part in parts), Resources()) if parts else None,
+                counted=None if data.counted is None else _counted(data, node.name, tail),
+                tail=None if tail is None else graph.node(tail.name),
+                bottleneck=plan is not None and any(part.cycles == plan.cycles for part in parts),
+            )
+        )
+    return rows
+
+
+def _counted(data: ReportData, name: str, tail: LayerPlan | None) -> dict[str, float] | None:
+    found = [data.counted[key] for key in (name, tail.name if tail else "") if data.counted and key in data.counted]
+    return {key: sum(counts[key] for counts in found) for key in found[0]} if found else None
+
+
+def _row(
+    graph: Graph,
+    node: Node,
+    *,
+    layer: LayerPlan | None,
+    cycles: int | None,
+    estimated: Resources | None,
+    counted: dict[str, float] | None,
+    tail: Node | None,
+    bottleneck: bool,
+) -> LayerRow:
+    weighted = isinstance(node, Conv | Dense)
+    source = graph.tensor(node.input)
+    return LayerRow(
+        name=node.name,
+        op=node.op,
+        source=source,
+        target=graph.tensor((tail or node).output),
+        macs=graph.macs(node.name),
+        weights=int(node.weights.size) if isinstance(node, Conv | Dense) else 0,
+        kernel=node.kernel if isinstance(node, Conv | MaxPool) else None,
+        stride=node.stride if isinstance(node, Conv | MaxPool) else 1,
+        padding=node.padding if isinstance(node, Conv) else 0,
+        weight_bits=node.weight_format.width if isinstance(node, Conv | Dense) and weighted else None,
+        act_bits=source.format.width,
+        layer=layer,
+        cycles=cycles,
+        estimated=estimated,
+        counted=counted,
+        fused=None if tail is None else tail.name,
+        bottleneck=bottleneck,
+    )
+
+
+def achieved(row: LayerRow, plan: Plan) -> float | None:
+    """Multiplications per DSP and cycle over a whole frame of the network; None for a layer without DSPs.
+
+    Waiting for the slowest layer, padding of a row to whole groups of pixels and unused taps all count as lost.
+    """
+    folding = None if row.layer is None else row.layer.folding
+    return None if folding is None else row.macs / (folding.dsps * plan.cycles)
+
+
+def other_counts(data: ReportData, rows: list[LayerRow]) -> dict[str, dict[str, float]]:
+    """What synthesis counted outside the layers, by name: the shell."""
+    known = {row.name for row in rows} | {row.fused for row in rows} | {"total"}
+    return {name: dict(counts) for name, counts in (data.counted or {}).items() if name not in known}
+
+
+def bottleneck_sentence(rows: list[LayerRow], plan: Plan) -> str:
+    """Where the frame rate comes from, in one or two sentences."""
+    names = [row.name for row in rows if row.cycles == plan.cycles]
+    others = [row for row in rows if row.cycles is not None and row.cycles < plan.cycles]
+    if len(names) == 1:
+        found = f"{names[0]} is the slowest stage, with {plan.cycles:,} cycles a frame; the others wait for it."
+    else:
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        found = f"{listed} are the slowest stages, each with {plan.cycles:,} cycles a frame; the others wait for them."
+    if not others:
+        return found
+    second = max(others, key=lambda row: row.cycles or 0)
+    gain = plan.cycles / max(second.cycles or 0, 1)
+    return (
+        f"{found} Made faster, {'it' if len(names) == 1 else 'all of them together'} would raise the frame rate up to "
+        f"{gain:.2f} times, where {second.name} with {second.cycles:,} cycles holds it."
+    )
+
+
+def words(value: float | None, digits: int = 0) -> str:
+    """A number for people: thousands apart, halves as they are, a dash for none.
+
+    >>> words(12345), words(2.5), words(3.0), words(None), words(1.234, 2)
+    ('12,345', '2.5', '3', '–', '1.23')
+    """
+    if value is None:
+        return DASH
+    if digits:
+        return f"{value:,.{digits}f}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def percent(part: float, whole: float) -> int:
+    """Share in whole percent, rounded up, so that what is used never reads as nothing.
+
+    >>> percent(1, 1000), percent(0, 10), percent(1, 2)
+    (1, 0, 50)
+    """
+    return ceil(100 * part / whole) if whole else 0

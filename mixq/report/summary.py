@@ -1,0 +1,70 @@
+"""The summary that the command line prints: ten lines at most, from the same data as the page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mixq.report.gather import ReportData, gather
+from mixq.report.html import PAGE
+from mixq.report.json_files import REPORT_FOLDER
+from mixq.report.rows import DASH, bottleneck_sentence, layer_rows, words
+
+_NAMES = {"DSP": "DSPs", "LUT": "LUTs", "FF": "FFs", "BRAM_36K": "BRAM", "URAM": "URAM"}
+
+
+def summary(build_dir: str | os.PathLike[str]) -> list[str]:
+    """At most ten lines, ``name  text``; lines about steps that have not been done are left out.
+
+    Raises UserError where the folder holds no graph or a broken file.
+    """
+    data = gather(build_dir)
+    lines = [_network(data)]
+    if data.accuracy is not None:
+        lines.append(("accuracy", accuracy_words(data.accuracy)))
+    if data.conversion is not None:
+        different, codes = data.conversion["different"], data.conversion["codes"]
+        lines.append(("conversion", f"{different:,} of {codes:,} codes differ from the training model, by rounding"))
+    if data.plan is not None:
+        plan = data.plan
+        rate = f"{words(plan.fps)} frames/s: {plan.cycles:,} cycles a frame at an assumed {plan.clock_mhz:g} MHz"
+        lines.append(("plan", f"{plan.board}, {rate}"))
+        lines.append(("bottleneck", bottleneck_sentence(layer_rows(data), plan).partition(";")[0]))
+        lines.append(("estimated", _resource_words(plan.resources.report())))
+    if data.counted is not None:
+        lines.append(("counted", f"{_resource_words(data.counted['total'])} (Yosys)"))
+    for run in data.simulations[:2]:
+        lines.append((f"{run['simulator']}", _simulation(data, run)))
+    lines.append(("report", os.path.join(build_dir, REPORT_FOLDER, PAGE)))
+    return [f"{name:<12}{text}" for name, text in lines]
+
+
+def accuracy_words(accuracy: Mapping[str, Any]) -> str:
+    """Accuracy of the integer network and of the training model: ``97.22 % integer, 97.50 % float (top1, ...)``."""
+    value, real = (
+        DASH if accuracy[key] is None else f"{100 * accuracy[key]:.2f} %" for key in ("value", "float_value")
+    )
+    return f"{value} integer, {real} float ({accuracy['metric']}, {accuracy['samples']:,} {accuracy['split']} images)"
+
+
+def _network(data: ReportData) -> tuple[str, str]:
+    rows = layer_rows(data)
+    widths = [f"{row.weight_bits}/{row.act_bits}" for row in rows if row.weight_bits is not None]
+    macs = sum(row.macs for row in rows)
+    return "network", f"{data.graph.name}, weight/activation bits {' '.join(widths)}, {macs:,} multiplications a frame"
+
+
+def _resource_words(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{words(counts[key])} {name}" for key, name in _NAMES.items() if counts[key] or key != "URAM")
+
+
+def _simulation(data: ReportData, run: Mapping[str, Any]) -> str:
+    text = f"{run['mismatches']} mismatches in {run['frames']} frames"
+    measured = run["cycles_per_frame"]
+    if measured is None:
+        return text
+    text += f", {measured:,} cycles a frame"
+    if data.plan is not None:
+        text += " as planned" if measured == data.plan.cycles else f", not {data.plan.cycles:,} as planned"
+    return text
