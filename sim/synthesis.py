@@ -17,7 +17,7 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -92,7 +92,9 @@ tee -q -o {result} stat -json
 
 @dataclass(frozen=True)
 class Synthesis:
-    """Counts of a design: ``layers`` by name of the stage, in the Verilog's order, with :data:`SHELL` last.
+    """Counts of a design: ``layers`` by name of the layer, in the Verilog's order, with :data:`SHELL` last.
+
+    The converters in front of a layer are counted with it, as in the plan.
 
     ``carry8``: carry blocks of eight bits, two of Yosys's CARRY4 each. ``seconds``: wall time, 0 from the cache.
     """
@@ -202,9 +204,21 @@ def _from_cache(cache: Path, key: str, version: str) -> Synthesis | None:
 
 
 def _synthesis(counts: Mapping[str, Mapping[str, int]], version: str, seconds: float) -> Synthesis:
-    layers = {name: _resources(name, cells) for name, cells in counts.items()}
-    carry8 = {name: (cells.get("CARRY4", 0) + 1) // 2 for name, cells in counts.items()}
-    return Synthesis(layers, carry8, version, seconds)
+    layers: dict[str, Resources] = {}
+    carry8: dict[str, int] = {}
+    for name, cells in counts.items():
+        layer = _layer(name, counts)
+        layers[layer] = layers.get(layer, Resources()) + _resources(name, cells)
+        carry8[layer] = carry8.get(layer, 0) + (cells.get("CARRY4", 0) + 1) // 2
+    return Synthesis({**layers, SHELL: layers.pop(SHELL)}, carry8, version, seconds)
+
+
+def _layer(stage: str, stages: Collection[str]) -> str:
+    """The layer that a stage is counted with, from the names that :mod:`rtl_gen.accelerator` gives."""
+    layer = re.sub(r"_converter_\d+$", "", stage)
+    if layer != stage and not {layer, f"{layer}_stage"} & set(stages):
+        return stage
+    return re.sub(r"^(input|output)_stage$", r"\1", layer, flags=re.IGNORECASE)
 
 
 def _run_all(
