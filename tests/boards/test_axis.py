@@ -6,10 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from amaranth.sim import Simulator
 
 from boards.axis import AxisTop
 from boards.axis_ports import BusShape
@@ -162,6 +164,57 @@ def test_a_frame_ends_by_its_count_not_by_tlast(simulator: str, tmp_path: Path) 
     )
     assert seen.protocol_errors == []
     assert seen.outputs == frames
+
+
+def test_a_reset_of_one_cycle_closes_both_buses_until_the_second_edge_after_it() -> None:
+    shape = StreamShape(2, 1, 2, U8, 1, 2)
+    top = AxisTop(Identity(shape), input_bus_bits=16, output_bus_bits=16)
+    simulator = Simulator(top)
+
+    async def bench(ctx: Any) -> None:
+        async def edge() -> tuple[int, int]:
+            """One rising edge; returns what is offered on both buses after it."""
+            ctx.set(top.ap_clk, 1)
+            await ctx.delay(1e-9)
+            ctx.set(top.ap_clk, 0)
+            await ctx.delay(1e-9)
+            return ctx.get(top.s_axis_0_tready), ctx.get(top.m_axis_0_tvalid)
+
+        async def frame(first: int) -> list[int]:
+            """Sends a frame of two beats and takes what comes out."""
+            taken = []
+            for cycle in range(20):
+                ctx.set(top.s_axis_0_tvalid, cycle < 2)
+                ctx.set(top.s_axis_0_tdata, first + cycle)
+                if ctx.get(top.m_axis_0_tvalid):
+                    taken.append(ctx.get(top.m_axis_0_tdata))
+                await edge()
+            return taken
+
+        ctx.set(top.ap_rst_n, 1)  # no reset at all: the first cycles after configuration are one
+        assert ctx.get(top.s_axis_0_tready) == 0
+        assert [await edge() for _ in range(3)] == [(0, 0), (1, 0), (1, 0)]
+        ctx.set(top.m_axis_0_tready, 1)
+        assert await frame(0x1234) == [0x1234, 0x1235]
+        # Half a frame inside, and a beat that waits at the output, are gone after a reset of one cycle.
+        ctx.set(top.m_axis_0_tready, 0)
+        await frame(0x5678)
+        ctx.set(top.s_axis_0_tvalid, 1)
+        assert await edge() == (1, 1)
+        ctx.set(top.ap_rst_n, 0)
+        assert await edge() == (0, 0)
+        ctx.set(top.ap_rst_n, 1)
+        ctx.set(top.m_axis_0_tready, 1)
+        assert await edge() == (0, 0)
+        ctx.set(top.s_axis_0_tvalid, 0)
+        assert [await edge() for _ in range(20)] == [(1, 0)] * 20
+        assert await frame(0x9ABC) == [0x9ABC, 0x9ABD]
+        finished.append(True)
+
+    finished: list[bool] = []
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert finished == [True]
 
 
 def test_ports() -> None:
