@@ -9,26 +9,20 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from mixq.plan import memories
 from rtl_gen.checks import checked_choice, checked_int
 
 STYLES = ("auto", "distributed", "block", "ultra")
-
-# A half block RAM (18 Kb) holds 512 x 36 bits. LUT RAM costs about 1 LUT for 2 bits x 32 words (or for
-# 1 bit x 64), so up to 64 words a block RAM is always a waste, and it pays from some 2,000 bits on.
-_BLOCK_DEPTH = 65
-_BLOCK_BITS = 2048
 
 
 def memory_style(width: int, depth: int, style: str = "auto") -> str:
     """Return the style of a memory of ``depth`` words of ``width`` bits: "distributed", "block" or "ultra".
 
-    "auto" takes block RAM from 65 words and 2,048 bits on, LUT RAM below. Raises: ValueError for an
-    unknown style.
+    "auto" is what the planner counts on, :func:`mixq.plan.memories.memory_style`. Raises: ValueError for an unknown
+    style.
     """
     checked_choice("style", style, STYLES)
-    if style != "auto":
-        return style
-    return "block" if depth >= _BLOCK_DEPTH and width * depth >= _BLOCK_BITS else "distributed"
+    return memories.memory_style(width, depth) if style == "auto" else style
 
 
 class DualPortMemory(wiring.Component):

@@ -65,7 +65,7 @@ def chain(graph: Graph) -> list[Unit]:
             following = _reader(graph, node.output)
             if not isinstance(following, Requantise):
                 raise UserError(
-                    f"layer {node.name}: its sums go to {following.name} ({following.op}); a requantise node must follow"
+                    f"layer {node.name}: its sums go to {following.name} ({following.op}), not to a requantise node"
                 )
             last = requantise = following
         if not isinstance(node, Conv | Dense | Requantise | MaxPool):

@@ -68,7 +68,7 @@ def bridge(source: StreamShape, target: StreamShape) -> list[tuple[StreamShape, 
 
 
 def flattened(shape: StreamShape) -> StreamShape:
-    """Beats of one pixel, seen as those of a tensor of one pixel with all channels. Raises ValueError for more pixels."""
+    """Beats of one pixel, seen as those of a tensor of a single pixel. Raises ValueError for beats of more pixels."""
     if shape.pixels != 1:
         raise ValueError(f"shape must have beats of 1 pixel, not {shape.pixels!r}")
     channels = shape.channels * shape.height * shape.width

@@ -5,6 +5,7 @@ DSPs and cycles are exact. Look-up tables, flip-flops and block RAM are estimate
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, log2
 
 from mixq.board import Resources
@@ -33,23 +34,41 @@ def convolution(folding: Folding) -> Resources:
     )
 
 
-def requantisation(bits: int, out_bits: int, channels: int, pixels: int, lanes: int, method: str) -> Resources:
-    """Requantisation of pixels * lanes sums of ``bits`` at a time; channels / lanes sets of parameters."""
-    groups = channels // lanes
+@dataclass(frozen=True)
+class Scale:
+    """Numbers of a requantisation that decide its size.
+
+    bits: of the sums. multiplier_bits, bias_bits: of the widest parameters, signs included. out_bits: of the codes.
+    channels: in all; pixels, lanes: requantised at a time.
+    """
+
+    bits: int
+    multiplier_bits: int
+    bias_bits: int
+    out_bits: int
+    channels: int
+    pixels: int
+    lanes: int
+
+
+def requantisation(scale: Scale, method: str) -> Resources:
+    """Requantisation units, with parameters for channels / lanes groups of channels."""
+    bits, groups = scale.bits, scale.channels // scale.lanes
     if method == "threshold":
-        words = sum(ceil((groups << level) / 64) * bits for level in range(out_bits))
-        each = Resources(lut=words + out_bits * ceil(bits * 0.6), ff=out_bits * (2 * bits + out_bits))
-        return each.times(pixels * lanes)
-    multiplier = min(bits, 20)
-    parameters = multiplier + bits + 18
-    each = Resources(lut=ceil(bits * multiplier * 0.62) + 40, ff=ceil(bits * multiplier * 0.45) + 80)
-    return each.times(pixels * lanes) + Resources(lut=lanes * parameters * ceil(groups / 64), ff=lanes * parameters)
+        words = sum(ceil((groups << level) / 64) * bits for level in range(scale.out_bits))
+        compare = scale.out_bits * ceil(bits * 0.6)
+        each = Resources(lut=words + compare, ff=scale.out_bits * (2 * bits + scale.out_bits))
+        return each.times(scale.pixels * scale.lanes)
+    # A row of adders for each two bits of the multiplier (Booth), each as wide as what it does not shift out.
+    rows = [max(bits + 4, scale.bias_bits - 2 * row) for row in range(ceil((scale.multiplier_bits + 1) / 2))]
+    each = Resources(lut=sum(rows) + 2 * scale.out_bits, ff=ceil(1.5 * sum(rows)))
+    width = scale.multiplier_bits + scale.bias_bits
+    return each.times(scale.pixels * scale.lanes) + rom(width, groups).times(scale.lanes)
 
 
-def requantise_method(bits: int, out_bits: int, channels: int, pixels: int, lanes: int) -> str:
+def requantise_method(scale: Scale) -> str:
     """The cheaper of the two implementations, which give the same codes."""
-    methods = ("threshold", "multiply")
-    return min(methods, key=lambda m: requantisation(bits, out_bits, channels, pixels, lanes, m).lut)
+    return min(("threshold", "multiply"), key=lambda method: requantisation(scale, method).lut)
 
 
 def max_pool(source: StreamShape, kernel: int) -> Resources:

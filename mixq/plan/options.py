@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.board import REPORT_KEYS, Resources
+from mixq.graph import Requantise
 from mixq.packing import candidates
 from mixq.plan import estimate
 from mixq.plan.chain import Unit
@@ -78,13 +79,21 @@ def layer_resources(unit: Unit, folding: Folding) -> Resources:
     return estimate.convolution(folding) + requantise_resources(unit, folding, requantise_method(unit, folding))
 
 
+def scale_of(unit: Unit, bits: int, pixels: int, lanes: int) -> estimate.Scale:
+    """Sizes of a stage's requantisation of sums of ``bits``."""
+    node = unit.requantise or unit.node
+    assert isinstance(node, Requantise)
+    multiplier, bias = int(np.abs(node.multiplier).max()), int(np.abs(node.bias).max())
+    bias_bits = max(bias.bit_length(), multiplier.bit_length() + bits) + 1
+    sizes = unit.target.format.width, unit.target.shape[0], pixels, lanes
+    return estimate.Scale(bits, multiplier.bit_length() + 1, bias_bits, *sizes)
+
+
 def requantise_method(unit: Unit, folding: Folding) -> str:
     """The cheaper implementation; sums that leave as they are need the one that can be wires."""
     if unit.requantise is None:
         return "multiply"
-    bits = estimate.sum_bits(folding)
-    sizes = (folding.shape.out_channels, folding.out_pixels, folding.out_lanes)
-    return estimate.requantise_method(bits, unit.target.format.width, *sizes)
+    return estimate.requantise_method(_scale(unit, folding))
 
 
 def requantise_resources(unit: Unit, folding: Folding, method: str) -> Resources:
@@ -94,14 +103,11 @@ def requantise_resources(unit: Unit, folding: Folding, method: str) -> Resources
     buffer = estimate.fifo(beat, places * (folding.pe // folding.out_lanes))
     if unit.requantise is None:
         return buffer + Resources(lut=beat, ff=beat)
-    return buffer + estimate.requantisation(
-        estimate.sum_bits(folding),
-        unit.target.format.width,
-        folding.shape.out_channels,
-        folding.out_pixels,
-        folding.out_lanes,
-        method,
-    )
+    return buffer + estimate.requantisation(_scale(unit, folding), method)
+
+
+def _scale(unit: Unit, folding: Folding) -> estimate.Scale:
+    return scale_of(unit, estimate.sum_bits(folding), folding.out_pixels, folding.out_lanes)
 
 
 def _fewest_out_lanes(folding: Folding) -> int:

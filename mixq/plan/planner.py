@@ -18,7 +18,7 @@ from mixq.plan import estimate
 from mixq.plan.chain import Unit, chain
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.folding import Folding
-from mixq.plan.options import Options, least_lanes, options, requantise_method, requantise_resources
+from mixq.plan.options import Options, least_lanes, options, requantise_method, requantise_resources, scale_of
 from mixq.plan.values import LayerPlan, Plan
 from mixq.streams import StreamShape
 
@@ -44,8 +44,8 @@ def plan(
     clock_mhz: by default the board's. target_fps, max_cycles: how fast is fast enough. limits: what may be taken, by
     default all the board has. budget: the share of it, above 0 and up to 1.
 
-    Raises CheckFailed, with the numbers, where nothing fits or nothing is fast enough; UserError for wrong arguments and
-    for graphs that are not a chain.
+    Raises CheckFailed, with the numbers, where nothing fits or is fast enough; UserError for wrong arguments and for
+    graphs that are not a chain.
     """
     clock = board.clock_mhz if clock_mhz is None else clock_mhz
     for name, value in (("clock_mhz", clock), ("target_fps", target_fps), ("max_cycles", max_cycles)):
@@ -61,7 +61,7 @@ def plan(
     cycles = max(layer.cycles for layer in layers)
     return Plan(
         board=board.name,
-        clock_mhz=clock,
+        clock_mhz=float(clock),
         layers=tuple(layers),
         input_bus_bits=_bus_bits(graph.tensor(graph.input), cycles),
         output_bus_bits=_bus_bits(graph.tensor(graph.output), cycles),
@@ -202,8 +202,9 @@ class _Planner:
             bits, out_bits = unit.source.format.width, unit.target.format.width
             resources = estimate.fifo(out_bits * lanes, 8)
             if not _only_shifts(unit):
-                method = estimate.requantise_method(bits, out_bits, channels, 1, lanes)
-                resources += estimate.requantisation(bits, out_bits, channels, 1, lanes, method)
+                scale = scale_of(unit, bits, 1, lanes)
+                method = estimate.requantise_method(scale)
+                resources += estimate.requantisation(scale, method)
         resources += estimate.converters(pairs)
         return [LayerPlan(unit.node.name, unit.node.op, taken, resources, 1, lanes, method=method)]
 
