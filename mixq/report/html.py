@@ -26,6 +26,7 @@ from mixq.report.rows import (
     other_counts,
     packing_name,
     percent,
+    rate,
     words,
 )
 
@@ -55,7 +56,7 @@ def render(data: ReportData, *, board: Board | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(words=words, tensor=tensor_words)
+    environment.filters.update(words=words, rate=rate, tensor=tensor_words)
     return environment.get_template("page.html.j2").render(**_context(data, board))
 
 

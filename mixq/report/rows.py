@@ -75,10 +75,9 @@ def packing_name(packing: Packing) -> str:
     >>> packing_name(solve(4, 4))
     'w4 a4 k3: 2 px × 3 taps × 1 ch'
     """
-    return (
-        f"w{packing.weight_bits} a{packing.act_bits} k{packing.kernel}: "
-        f"{packing.pixels} px {TIMES} {packing.taps} {'tap' if packing.taps == 1 else 'taps'} {TIMES} {packing.channels} ch"
-    )
+    taps = "1 tap" if packing.taps == 1 else f"{packing.taps} taps"
+    widths = f"w{packing.weight_bits} a{packing.act_bits} k{packing.kernel}"
+    return f"{widths}: {packing.pixels} px {TIMES} {taps} {TIMES} {packing.channels} ch"
 
 
 def layer_rows(data: ReportData) -> list[LayerRow]:
@@ -192,6 +191,15 @@ def words(value: float | None, digits: int = 0) -> str:
     if digits:
         return f"{value:,.{digits}f}"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def rate(fps: float) -> str:
+    """Frames per second for people.
+
+    >>> rate(146484.375), rate(12.34)
+    ('146,484', '12.3')
+    """
+    return f"{fps:,.0f}" if fps >= 100 else f"{fps:,.1f}"
 
 
 def percent(part: float, whole: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from mixq.report.gather import ReportData, gather
 from mixq.report.html import PAGE
 from mixq.report.json_files import REPORT_FOLDER
-from mixq.report.rows import DASH, bottleneck_sentence, layer_rows, words
+from mixq.report.rows import DASH, bottleneck_sentence, layer_rows, rate, words
 
 _NAMES = {"DSP": "DSPs", "LUT": "LUTs", "FF": "FFs", "BRAM_36K": "BRAM", "URAM": "URAM"}
 
@@ -28,8 +28,8 @@ def summary(build_dir: str | os.PathLike[str]) -> list[str]:
         lines.append(("conversion", f"{different:,} of {codes:,} codes differ from the training model, by rounding"))
     if data.plan is not None:
         plan = data.plan
-        rate = f"{words(plan.fps)} frames/s: {plan.cycles:,} cycles a frame at an assumed {plan.clock_mhz:g} MHz"
-        lines.append(("plan", f"{plan.board}, {rate}"))
+        speed = f"{rate(plan.fps)} frames/s: {plan.cycles:,} cycles a frame at an assumed {plan.clock_mhz:g} MHz"
+        lines.append(("plan", f"{plan.board}, {speed}"))
         lines.append(("bottleneck", bottleneck_sentence(layer_rows(data), plan).partition(";")[0]))
         lines.append(("estimated", _resource_words(plan.resources.report())))
     if data.counted is not None:
