@@ -60,26 +60,32 @@ class PackedMac(wiring.Component):
 
     Raises TypeError, ValueError for wrong parameters.
 
-    Example: three taps over two pixels, summed over two input channels.
+    Example: three taps over two pixels, summed over two input channels, inside another design.
 
-    >>> from amaranth.hdl import Module
-    >>> from amaranth.sim import Simulator
+    >>> from amaranth.hdl import Module, Signal
     >>> from mixq.packing import solve
     >>> from rtl_gen import PackedMac
-    >>> mac = PackedMac(solve(4, 4), length=2, target="generic")
-    >>> activations, weights = [[1, 2], [3, 4]], [[[5, -6, 7]], [[-1, 0, 1]]]
+    >>> m = Module()
+    >>> m.submodules.mac = mac = PackedMac(solve(4, 4), length=2, target="generic")
+    >>> pixels = [[Signal(4, init=1), Signal(4, init=2)], [Signal(4, init=3), Signal(4, init=4)]]
+    >>> weights = [[5, -6, 7], [-1, 0, 1]]
+    >>> for i in range(2):
+    ...     m.d.comb += [mac.activations[i][n].eq(pixels[i][n]) for n in range(2)]
+    ...     m.d.comb += [mac.weights[i][0][k].eq(weights[i][k]) for k in range(3)]
+    >>> m.d.comb += mac.valid.eq(1)
+
+    The sums are there ``mac.latency`` cycles later, and are what ``compute`` says.
+
+    >>> from amaranth.sim import Simulator
     >>> async def bench(ctx):
-    ...     ctx.set(mac.activations, activations)
-    ...     ctx.set(mac.weights, weights)
-    ...     ctx.set(mac.valid, 1)
-    ...     *_, lanes = await ctx.tick().sample(mac.lanes).until(mac.done)
-    ...     print([value for value in lanes[0]])
-    >>> simulator = Simulator(mac)
+    ...     await ctx.tick().repeat(mac.latency)
+    ...     print(ctx.get(mac.done), list(ctx.get(mac.lanes[0])))
+    >>> simulator = Simulator(m)
     >>> simulator.add_clock(4e-9)
     >>> simulator.add_testbench(bench)
     >>> simulator.run()
-    [2, 0, -2, 18]
-    >>> mac.packing.compute(activations, weights).tolist()
+    1 [2, 0, -2, 18]
+    >>> mac.packing.compute([[1, 2], [3, 4]], [[[5, -6, 7]], [[-1, 0, 1]]]).tolist()
     [[2, 0, -2, 18]]
     """
 
