@@ -12,6 +12,7 @@ import io
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def load_source(
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
+    input_shape: tuple[int, int, int] | None = None,
 ) -> NetworkModel:
     """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
@@ -46,16 +48,19 @@ def load_source(
         source: where the weights come from.
         network_name: name of the network; None where the checkpoint says it.
         weight_bits, act_bits: widths; None takes the checkpoint's, or else the network's defaults.
+        input_shape: (C, H, W) of an image; None takes the network's.
 
     Raises:
-        UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed.
+        UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed, images too
+            small for the network.
     """
     if source.startswith(RANDOM_PREFIX):
         seed = source.removeprefix(RANDOM_PREFIX)
         if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
             raise UserError(f"the seed of random:SEED must be an integer from 0 to 999999999, not {seed!r}")
-        return random_model(_named(network_name), int(seed), weight_bits=weight_bits, act_bits=act_bits)
-    return load_checkpoint(source, network_name, weight_bits=weight_bits, act_bits=act_bits)
+        table = _table(network_name, input_shape)
+        return random_model(table, int(seed), weight_bits=weight_bits, act_bits=act_bits)
+    return load_checkpoint(source, network_name, weight_bits=weight_bits, act_bits=act_bits, input_shape=input_shape)
 
 
 def load_checkpoint(
@@ -64,6 +69,7 @@ def load_checkpoint(
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
+    input_shape: tuple[int, int, int] | None = None,
 ) -> NetworkModel:
     """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
 
@@ -78,7 +84,7 @@ def load_checkpoint(
         network_name = network_name or _text(content.get("network"))
         weight_bits = weight_bits if weight_bits is not None else _widths(content.get("weight_bits"))
         act_bits = act_bits if act_bits is not None else _widths(content.get("act_bits"))
-    model = build_model(network(_named(network_name)), weight_bits=weight_bits, act_bits=act_bits)
+    model = build_model(_table(network_name, input_shape), weight_bits=weight_bits, act_bits=act_bits)
     _load_state(model, state, path)
     return model.eval()
 
@@ -157,10 +163,17 @@ def _fill(parameter: torch.Tensor, values: Any) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def _named(network_name: str | None) -> str:
+def _table(network_name: str | None, input_shape: tuple[int, int, int] | None) -> NetworkTable:
+    """Table of a network for images of ``input_shape``, the network's own where that is None."""
     if network_name is None:
         raise UserError("the network is not known; name it with --network")
-    return network_name
+    table = network(network_name)
+    if input_shape is not None:
+        table = replace(table, input_shape=input_shape)
+    if any(min(shape) < 1 for shape in table.shapes()):
+        given = ",".join(map(str, table.input_shape))
+        raise UserError(f"images of the shape {given} are too small for {table.name}; give larger ones")
+    return table
 
 
 def _text(value: object) -> str | None:
@@ -225,7 +238,7 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
             raise UserError(f"{path}: {name} is no tensor of real numbers; save the state_dict again")
         if value.shape != expected[name].shape:
             shapes = f"{tuple(expected[name].shape)}, not {tuple(value.shape)}"
-            raise UserError(f"{path}: {name} must have the shape {shapes}; check --network")
+            raise UserError(f"{path}: {name} must have the shape {shapes}; check --network and --input-shape")
         if not bool(torch.isfinite(value.float()).all()):
             raise UserError(f"{path}: {name} holds NaN or infinity; retrain the network")
     model.load_state_dict({**expected, **state})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,53 +46,16 @@ def load_model(
     Raises UserError for what cannot be had.
     """
     check_torch("importing a network")
-    from mixq.checkpoints import RANDOM_PREFIX, load_source, random_model
+    from mixq.checkpoints import load_source
 
-    model = load_source(source, network, weight_bits=weight_bits, act_bits=act_bits)
-    if input_shape is None or input_shape == model.input_shape:
-        return model
-    if not source.startswith(RANDOM_PREFIX):
-        return with_input_shape(model, input_shape)
-    table = replace(model.table, input_shape=input_shape)
-    _check_shapes(table)
-    seed = int(source.removeprefix(RANDOM_PREFIX))
-    return random_model(table, seed, weight_bits=model.weight_bits, act_bits=model.act_bits)
+    return load_source(source, network, weight_bits=weight_bits, act_bits=act_bits, input_shape=input_shape)
 
 
 def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:
     """The training model that ``graph`` was lowered from. UserError where its checkpoint is damaged."""
     from mixq.checkpoints import load_checkpoint
 
-    return with_input_shape(load_checkpoint(folder.checkpoint), graph.tensor(graph.input).shape)
-
-
-def with_input_shape(model: NetworkModel, input_shape: Shape) -> NetworkModel:
-    """The same weights for images of another shape. UserError where a layer's weights do not go with it."""
-    if input_shape == model.input_shape:
-        return model
-    from mixq.models import build_model
-
-    table = replace(model.table, input_shape=input_shape)
-    _check_shapes(table)
-    other = build_model(table, weight_bits=model.weight_bits, act_bits=model.act_bits)
-    state, wanted = model.state_dict(), other.state_dict()
-    for name, value in state.items():
-        if value.shape != wanted[name].shape:
-            given, own = (",".join(map(str, shape)) for shape in (input_shape, model.input_shape))
-            raise UserError(
-                f"--input-shape {given} does not go with the checkpoint: {name} has the shape {tuple(value.shape)}, "
-                f"for images of {own}"
-            )
-    other.load_state_dict(state)
-    return other.eval()
-
-
-def _check_shapes(table: Any) -> None:
-    """UserError where images are too small for the layers."""
-    for shape in table.shapes():
-        if min(shape) < 1:
-            given = ",".join(map(str, table.input_shape))
-            raise UserError(f"--input-shape {given} is too small for {table.name}: a layer would have no output")
+    return load_checkpoint(folder.checkpoint, input_shape=graph.tensor(graph.input).shape)
 
 
 def write_model(

@@ -75,7 +75,7 @@ def quickstart(
 
 
 def check_tools() -> None:
-    """UserError, with the command that installs it, for the first thing that is missing; before hours are spent."""
+    """UserError, with the command that installs it, for the first thing that is missing."""
     from sim.tools import find_yosys
 
     check_torch("mixq quickstart")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,17 @@ class Steps:
     def __init__(self, folder: BuildFolder) -> None:
         self._folder = folder
 
-    def is_done(self, name: str, *, settings: Any = None, inputs: Iterable[Path] = (), made: Iterable[Path]) -> bool:
+    def is_done(self, name: str, *, settings: Any = None, inputs: Sequence[Path] = (), made: Sequence[Path]) -> bool:
         """Whether the step was last done with these settings and inputs and all that it made is as it was then."""
-        return self._load().get(name) == self._key(settings, inputs, made)
+        key = self._key(settings, inputs, made)
+        return key is not None and self._load().get(name) == key
 
-    def record(self, name: str, *, settings: Any = None, inputs: Iterable[Path] = (), made: Iterable[Path]) -> None:
+    def record(self, name: str, *, settings: Any = None, inputs: Sequence[Path] = (), made: Sequence[Path]) -> None:
         """Remember that the step has been done."""
-        write_json(self._folder.steps, {**self._load(), name: self._key(settings, inputs, made)})
+        key = self._key(settings, inputs, made)
+        if key is None:
+            raise ValueError(f"made must name files that are there, not {list(made)!r}")
+        write_json(self._folder.steps, {**self._load(), name: key})
 
     def _load(self) -> dict[str, str]:
         try:
@@ -42,8 +46,8 @@ class Steps:
             return {}
         return document if isinstance(document, dict) else {}
 
-    def _key(self, settings: Any, inputs: Iterable[Path], made: Iterable[Path]) -> str | None:
-        """None, which equals no recorded key, where a file is missing."""
+    def _key(self, settings: Any, inputs: Sequence[Path], made: Sequence[Path]) -> str | None:
+        """A hash of everything that matters, None where a file is missing."""
         digests = {}
         for path in (*inputs, *made):
             found = _digest(path)

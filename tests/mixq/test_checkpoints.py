@@ -152,7 +152,7 @@ def test_states_that_do_not_fit(model: NetworkModel, tmp_path: Path) -> None:
         " is no checkpoint of digits_cnn: it holds unknown extra; check --network"
     )
     assert refusal(tmp_path, {**state, "conv1.weight": torch.ones(16, 1, 5, 5)}) == (
-        ": conv1.weight must have the shape (16, 1, 3, 3), not (16, 1, 5, 5); check --network"
+        ": conv1.weight must have the shape (16, 1, 3, 3), not (16, 1, 5, 5); check --network and --input-shape"
     )
     assert refusal(tmp_path, {**state, "conv1.weight": 3}) == (
         ": conv1.weight is no tensor of real numbers; save the state_dict again"
@@ -228,3 +228,11 @@ def test_wrong_seeds(seed: str) -> None:
 def test_a_trained_models_state_dict_fits_its_builder() -> None:
     state = build_model(network("ultranet")).state_dict()
     assert {name.split(".")[0] for name in state if name.startswith("conv9")} == {"conv9"}
+
+
+def test_images_of_another_shape() -> None:
+    model = load_source("random:1", "ultranet", input_shape=(3, 32, 48))
+    assert model.input_shape == (3, 32, 48)
+    with pytest.raises(UserError) as refusal:
+        load_source("random:1", "digits-cnn", input_shape=(1, 3, 8))
+    assert str(refusal.value) == "images of the shape 1,3,8 are too small for digits_cnn; give larger ones"
