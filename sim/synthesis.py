@@ -25,6 +25,7 @@ from types import MappingProxyType
 from mixq.board import Resources
 from mixq.errors import CheckFailed, UserError
 from mixq.files import read_json, write_json
+from sim.hierarchy import VerilogModule, modules, size_below
 from sim.tools import Yosys, find_yosys
 
 TOP = "mixq_top"
@@ -134,7 +135,7 @@ def count(
     Parameters
     ----------
     rtl_dir : folder with ``files.f`` and what it names, and the memory images
-    top : top module; stages are the modules directly inside its instance ``accelerator``, where it has one
+    top : top module; stages are the instances in its instance ``accelerator``; without one all is the shell's
     work_dir : folder that keeps the result for the next call with the same input; ``sim`` beside ``rtl_dir`` by default
     workers : Yosys processes at a time, one for each processor by default
     progress : called with the number of stages that are done, and of all
@@ -147,8 +148,9 @@ def count(
     yosys = find_yosys()
     folder = Path(rtl_dir).resolve()
     sources = _sources(folder)
-    stages = _stage_modules("\n".join(path.read_text() for path in sources), top)
-    key = _digest(folder, sources, top, yosys.version)
+    design = modules("\n".join(path.read_text() for path in sources))
+    stages = _stage_modules(design, top)
+    key = _digest(folder, sources, {**stages, SHELL: top}, yosys.version)
     cache = (folder.parent / "sim" if work_dir is None else Path(work_dir)) / _CACHE
     kept = _from_cache(cache, key, yosys.version)
     if kept is not None:
@@ -156,7 +158,9 @@ def count(
     started = time.monotonic()
     # Yosys's view of /tmp is not the system's: it writes beside the Verilog, by relative path.
     with tempfile.TemporaryDirectory(prefix=".synthesis-", dir=folder.parent) as scratch:
-        counts = _run_all(yosys, folder, Path(scratch), sources, stages, top, workers, progress)
+        sizes = {name: size_below(design, module) for name, module in stages.items()} | {SHELL: 1}
+        shares = _share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(sizes))))
+        counts = _run_all(yosys, folder, Path(scratch), sources, {**stages, SHELL: top}, shares, progress)
     found = _synthesis(counts, yosys.version, time.monotonic() - started)
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_json(cache, {"key": key, "cells": counts})
@@ -175,19 +179,19 @@ def _sources(folder: Path) -> list[Path]:
     return sources
 
 
-def _stage_modules(text: str, top: str) -> dict[str, str]:
-    """Name of a stage -> its module, from the declarations: modules are named by their place in the hierarchy."""
-    found = re.findall(rf"^module \\?({re.escape(top)}\.accelerator\.([^\s.(]+))\s", text, flags=re.MULTILINE)
+def _stage_modules(design: Mapping[str, VerilogModule], top: str) -> dict[str, str]:
+    """Name of a stage -> its module: the instances in the top module's instance ``accelerator``."""
+    accelerator = design[top].instances.get("accelerator") if top in design else None
     stages: dict[str, str] = {}
-    for module, instance in found:
+    for instance, module in design[accelerator].instances.items() if accelerator is not None else ():
         # A name that was taken already has a dollar sign and a number behind it.
         name = re.sub(r"\$\d+$", "", instance)
         stages[name if name not in stages else instance] = module
     return stages
 
 
-def _digest(folder: Path, sources: Sequence[Path], top: str, version: str) -> str:
-    digest = hashlib.sha256(repr((top, version, _STAGE_SCRIPT)).encode())
+def _digest(folder: Path, sources: Sequence[Path], runs: Mapping[str, str], version: str) -> str:
+    digest = hashlib.sha256(repr((list(runs.items()), version, _STAGE_SCRIPT)).encode())
     for path in [*sources, *sorted(folder.glob("*.mem")), _BLOCK_RAM_MAP]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
@@ -226,30 +230,27 @@ def _run_all(
     folder: Path,
     scratch: Path,
     sources: Sequence[Path],
-    stages: Mapping[str, str],
-    top: str,
-    workers: int | None,
+    runs: Mapping[str, str],
+    shares: Sequence[Sequence[str]],
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, dict[str, int]]:
-    """Cells by type of every stage and the shell."""
-    modules = {**stages, SHELL: top}
-    results = {name: scratch / f"{index}.json" for index, name in enumerate(modules)}
+    """Cells by type of every run: name -> module, each process with its share of the names."""
+    stages = [module for name, module in runs.items() if name != SHELL]
+    results = {name: scratch / f"{index}.json" for index, name in enumerate(runs)}
     scripts = {
         name: _STAGE_SCRIPT.format(
             module=module,
-            prepare="blackbox " + " ".join(stages.values()) if name == SHELL and stages else "",
+            prepare="blackbox " + " ".join(stages) if name == SHELL and stages else "",
             block_ram_map=_relative(_BLOCK_RAM_MAP, folder),
             result=_relative(results[name], folder),
         )
-        for name, module in modules.items()
+        for name, module in runs.items()
     }
     head = (
         f"read_verilog {' '.join(_relative(path, folder) for path in sources)}\n"
         "read_verilog -lib -specify +/xilinx/cells_sim.v\nread_verilog -lib +/xilinx/cells_xtra.v\n"
-        f"hierarchy -check -top {top}\ndesign -save all\n"
+        f"hierarchy -check -top {runs[SHELL]}\ndesign -save all\n"
     )
-    sizes = _sizes("\n".join(path.read_text() for path in sources), modules)
-    shares = _share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(modules))))
     # The first run ever compiles Yosys for this machine: once, not in every process.
     subprocess.run([*yosys.command, "-V"], env=dict(yosys.environment), capture_output=True, check=False)
     processes: list[_Process] = []
@@ -261,21 +262,11 @@ def _run_all(
     finally:
         for process in processes:
             process.stop()
-    return {name: _cells(results[name], modules[name], set(stages.values())) for name in modules}
+    return {name: _cells(results[name], module, set(stages)) for name, module in runs.items()}
 
 
 def _relative(path: Path, folder: Path) -> str:
     return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _sizes(text: str, modules: Mapping[str, str]) -> dict[str, int]:
-    """Characters of the Verilog that belong to each entry, a guess at the time that it takes."""
-    sizes = dict.fromkeys(modules, 1)
-    for declaration in re.split(r"^(?=module )", text, flags=re.MULTILINE):
-        for name, module in modules.items():
-            if name != SHELL and re.match(rf"module \\{re.escape(module)}[.\s]", declaration):
-                sizes[name] += len(declaration)
-    return sizes
 
 
 def _share_out(sizes: Mapping[str, int], workers: int) -> list[list[str]]:
@@ -343,8 +334,8 @@ def _wait(processes: Sequence[_Process], results: Sequence[Path], progress: Call
 
 def _cells(result: Path, module: str, stages: set[str]) -> dict[str, int]:
     """Cells by type of one run, the black boxes of the stages left out."""
-    modules = json.loads(result.read_text())["modules"]
-    cells = modules[f"\\{module}"].get("num_cells_by_type", {})
+    found = json.loads(result.read_text())["modules"]
+    cells = found[f"\\{module}"].get("num_cells_by_type", {})
     return {kind: int(number) for kind, number in sorted(cells.items()) if kind.removeprefix("\\") not in stages}
 
 
