@@ -68,10 +68,11 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
     last = _document(reports / "rtlsim_performance.json", _SIMULATION_KEYS)
     if last is not None and last["simulator"] not in [run["simulator"] for run in simulations]:
         simulations.append(last)
+    graph = Graph.load(folder)
     return ReportData(
         name=folder.resolve().name,
-        graph=Graph.load(folder),
-        plan=Plan.load(folder) if (folder / "plan.yaml").is_file() else None,
+        graph=graph,
+        plan=_plan(folder, graph),
         performance=_document(
             reports / "estimate_network_performance.json", ("max_cycles", "max_cycles_layer", "latency_cycles", "fps")
         ),
@@ -82,6 +83,19 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         samples=_samples(reports / "samples.json"),
         manifest=_document(folder / "manifest.json", ()),
     )
+
+
+def _plan(folder: Path, graph: Graph) -> Plan | None:
+    """The plan, None where there is none yet."""
+    path = folder / "plan.yaml"
+    if not path.is_file():
+        return None
+    plan = Plan.load(folder)
+    if [layer.name for layer in plan.layers] != [node.name for node in graph.nodes]:
+        raise UserError(
+            f"{path} is the plan of another graph; plan again with: mixq plan {folder} --board {plan.board}"
+        )
+    return plan
 
 
 def _document(path: Path, keys: tuple[str, ...]) -> dict[str, Any] | None:

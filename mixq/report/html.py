@@ -83,6 +83,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "packings": _packings(rows),
         "samples": [(sample, png_data_uri(sample)) for sample in data.samples],
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
+        "outside_bound": _outside_bound(data.conversion),
         "tools": _tools(data.manifest),
     }
 
@@ -132,6 +133,14 @@ def _packings(rows: list[LayerRow]) -> list[dict[str, Any]]:
         {"name": packing_name(packing), "packing": packing, "layers": names, "svg": Markup(draw_svg(packing))}
         for packing, names in users.items()
     ]
+
+
+def _outside_bound(conversion: Mapping[str, Any] | None) -> int | None:
+    """Codes whose difference rounding does not explain; None where the file does not tell."""
+    layers = (conversion or {}).get("layers")
+    if not isinstance(layers, Mapping):
+        return None
+    return sum(int(layer.get("outside_bound", 0)) for layer in layers.values() if isinstance(layer, Mapping))
 
 
 def _tools(manifest: Mapping[str, Any] | None) -> dict[str, str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from mixq.errors import UserError
 from mixq.graph import Graph
 from mixq.plan import Plan
-from mixq.report import write_html
+from mixq.report import write_html, write_json_reports
 from tests.mixq.report.builds import BOARD, small_graph, small_plan, write, write_results
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -166,6 +167,31 @@ def test_mismatches_and_missed_rates_stand_out(build: Path, planned: Plan) -> No
     assert '<span class="big bad">6</span>' in text
     assert f'<td class="bad">{planned.cycles + 1:,}</td>' in text
     assert '<td class="bad">3</td>' in text
+
+
+@pytest.mark.parametrize(("outside", "found"), [(0, "each by 1"), (2, "2 of them are further off")])
+def test_unexplained_differences_stand_out(build: Path, outside: int, found: str) -> None:
+    layers = {"conv0": {"outside_bound": outside}, "conv3": {"outside_bound": 0}}
+    write(build, "conversion.json", {"codes": 10, "different": 3, "samples": 1, "layers": layers})
+    _, page = page_of(build)
+    assert found in page.text
+    assert ("each by 1" in page.text) is (outside == 0)
+
+
+def test_latency_is_said_where_it_is_known(build: Path, graph: Graph, planned: Plan) -> None:
+    write_json_reports(build, graph, planned, latency_cycles=4321)
+    assert "first output after 4,321 cycles" in page_of(build)[1].text
+    write_json_reports(build, graph, planned)
+    assert "first output after" not in page_of(build)[1].text
+
+
+def test_a_plan_of_another_graph_is_refused(build: Path, planned: Plan) -> None:
+    replace(planned, layers=planned.layers[1:]).save(build)
+    with pytest.raises(UserError) as caught:
+        write_html(build)
+    path = build / "plan.yaml"
+    command = f"mixq plan {build} --board test-board"
+    assert str(caught.value) == f"{path} is the plan of another graph; plan again with: {command}"
 
 
 def test_what_is_missing_is_left_out_with_the_command(tmp_path: Path) -> None:
