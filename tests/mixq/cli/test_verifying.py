@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixq.execute import run
-from mixq.graph import Graph
+from mixq.execute import run, run_all
+from mixq.graph import Dense, Graph
 from tests.mixq.cli.conftest import Run
 
 
@@ -71,13 +71,25 @@ def test_a_wrong_integer_is_shown_and_fails(build: Path, tmp_path: Path, mixq: R
 
 
 @pytest.mark.verilator
-def test_a_flipped_bit_of_a_weight_shows_exactly_where_the_flipped_graph_says(build: Path, mixq: Run) -> None:
-    # The dense layer's weights: each word holds one weight here or several; the first bit of all words is flipped.
-    image = next(path for path in sorted((build / "rtl").glob("dense*.mem")) if "weight" in path.name)
-    words = image.read_text().split()
-    image.write_text("".join(f"{int(word, 16) ^ 1:x}\n" for word in words))
-    outcome = mixq("verify", build, "--frames", "4")
-    assert outcome.status == 1 and " mismatches in 4 of 4 frames" in outcome.complaint
+def test_flipped_bits_of_weights_show_as_the_arithmetic_says(build: Path, tmp_path: Path, mixq: Run) -> None:
+    graph, codes = Graph.load(build), np.load(build / "reference/codes.npy")
+    dense = graph.node("dense")
+    assert isinstance(dense, Dense)
+    image = build / "rtl/dense_weights_0.mem"
+    words = [int(word, 16) for word in image.read_text().split()]
+    # One weight of two bits stands in a word, input after input for each output.
+    assert [word - 4 * (word >> 1) for word in words] == dense.weights.ravel().tolist()
+    # Inputs of 3 bits are multiplied less 4; the constant that puts 4 times the weights back is not flipped.
+    inputs = run_all(graph, codes)[dense.input][:, :, 0, 0] - 4
+    for at in (0, 37, 319):
+        flipped = words.copy()
+        flipped[at] ^= 1
+        image.write_text("".join(f"{word:x}\n" for word in flipped))
+        expected = np.load(build / "reference/expected.npy")
+        expected[:, at // 32, 0, 0] += (1 - 2 * (words[at] & 1)) * inputs[:, at % 32]
+        outcome = mixq("verify", build, "--outputs", tmp_path / "out.npy")
+        assert outcome.status == int(inputs[:, at % 32].any())
+        assert np.array_equal(np.load(tmp_path / "out.npy"), expected)
 
 
 @pytest.mark.verilator
@@ -91,7 +103,7 @@ def test_cycles_that_are_not_the_plans_fail(build: Path, mixq: Run) -> None:
 
 
 @pytest.mark.verilator
-def test_a_hang_leaves_no_older_report(build: Path, mixq: Run) -> None:
+def test_a_run_that_fails_leaves_no_older_report(build: Path, mixq: Run) -> None:
     assert mixq("verify", build, "--frames", "1").status == 0
     top = build / "rtl/mixq_top.v"
     top.write_text("module mixq_top(\n")

@@ -1,0 +1,188 @@
+"""`mixq plan`, `generate`, `estimate`, `report` and `test`, each on the small build."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixq.formats import IntFormat
+from mixq.graph import Graph
+from mixq.plan import Plan
+from tests.mixq.cli.conftest import Run
+from tests.mixq.graphs import Chain
+
+
+def test_the_plan_keeps_to_its_limits_and_says_what_is_full(build: Path, mixq: Run) -> None:
+    outcome = mixq("plan", build, "--board", "Ultra96_V2", "--max-dsp", "12", "--clock-mhz", "200")
+    assert outcome.status == 0
+    plan = Plan.load(build)
+    assert plan.resources.dsp <= 12 and plan.limits.dsp == 12
+    assert f"bottleneck        {plan.bottleneck}\n" in outcome.out
+    assert f"{plan.fps:,.1f} frames per second at 200 MHz (assumed)" in outcome.out
+    assert plan.fps == 200e6 / plan.cycles
+    full = next(line for line in outcome.out.splitlines() if line.startswith("DSP "))
+    assert full.split() == ["DSP", str(plan.resources.dsp), "12", f"{100 * plan.resources.dsp / 12:.1f}", "%"]
+    performance = json.loads((build / "report/estimate_network_performance.json").read_text())
+    assert performance["max_cycles"] == plan.cycles and performance["fps"] == plan.fps
+
+
+def test_a_goal_gives_the_smallest_plan_that_reaches_it(build: Path, mixq: Run) -> None:
+    def planned(*words: object) -> Plan:
+        assert mixq("plan", build, "--board", "ultra96-v2", *words).status == 0
+        return Plan.load(build)
+
+    slow = planned("--max-cycles", "2000")
+    fast = planned("--fastest")
+    assert fast.cycles < slow.cycles <= 2000
+    assert slow.resources.dsp < fast.resources.dsp
+    rate = planned("--target-fps", "300000")
+    assert rate.fps >= 300000 and rate.cycles <= rate.clock_mhz * 1e6 / 300000
+    half = planned("--budget", "0.5")
+    assert half.limits.dsp == 180 and half.resources.lut <= half.limits.lut == 35280
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "line"),
+    [
+        (["--board", "ultra97"], 2, "no board is named 'ultra97'; use one of "),
+        (["--board", "zcu104", "--fastest", "--max-cycles", "9"], 2, "--max-cycles and --fastest exclude each other; "),
+        (["--board", "zcu104", "--clock-mhz", "nan"], 2, "--clock-mhz must be a number, not nan"),
+        (["--board", "zcu104", "--clock-mhz", "-1"], 2, "clock_mhz must be positive, not -1.0"),
+        (["--board", "zcu104", "--budget", "1.5"], 2, "budget must be above 0 and at most 1, not 1.5"),
+        (["--board", "ultra96-v2", "--max-dsp", "0"], 1, "layer conv1 does not fit: it needs a DSP, 0 are allowed"),
+        (["--board", "ultra96-v2", "--max-lut", "50"], 1, "the network does not fit ultra96-v2: LUT "),
+        (["--board", "ultra96-v2", "--max-cycles", "2"], 1, "no plan takes at most 2 cycles on ultra96-v2: the "),
+        ([], 2, "Missing option '--board'"),
+    ],
+)
+def test_plans_that_cannot_be(words: list[str], status: int, line: str, build: Path, mixq: Run) -> None:
+    before = (build / "plan.yaml").read_bytes()
+    outcome = mixq("plan", build, *words)
+    assert outcome.status == status and outcome.complaint.startswith(f"mixq: {line}"), outcome
+    assert (build / "plan.yaml").read_bytes() == before
+
+
+def test_generate_gives_the_same_bytes_and_keeps_what_was_measured_on_them(build: Path, mixq: Run) -> None:
+    before = {path.name: path.read_bytes() for path in (build / "rtl").iterdir()}
+    measured = build / "report/synth_resources.json"
+    measured.write_text("{}")
+    outcome = mixq("generate", build, "--target", "generic")
+    assert outcome.status == 0 and "the same bytes" in outcome.out
+    assert {path.name: path.read_bytes() for path in (build / "rtl").iterdir()} == before
+    assert measured.is_file()
+    outcome = mixq("generate", build)
+    assert outcome.status == 0 and "changed" in outcome.out
+    assert "DSP48E2" in (build / "rtl/mixq_top.v").read_text()
+    assert not measured.exists()
+
+
+def test_generate_mends_files_that_were_changed(build: Path, mixq: Run) -> None:
+    top = build / "rtl/mixq_top.v"
+    text = top.read_text()
+    top.write_text(text + "// mine\n")
+    outcome = mixq("generate", build, "--target", "generic")
+    assert outcome.status == 0 and "since the last time  changed" in outcome.out
+    assert top.read_text() == text
+
+
+def test_generate_refuses(build: Path, tmp_path: Path, mixq: Run) -> None:
+    outcome = mixq("generate", tmp_path)
+    assert (outcome.status, outcome.complaint) == (
+        2,
+        f"mixq: {tmp_path} is no build folder (it has no graph.json); make one with: mixq import",
+    )
+    assert mixq("generate", build, "--target", "dsp48e1").status == 2
+    (build / "plan.yaml").unlink()
+    outcome = mixq("generate", build)
+    assert outcome.status == 2 and "run `mixq plan" in outcome.complaint
+
+
+def test_estimate_counts_the_planned_dsps(build: Path, mixq: Run) -> None:
+    assert mixq("generate", build).status == 0
+    outcome = mixq("estimate", build)
+    assert outcome.status == 0
+    counted = json.loads((build / "report/synth_resources.json").read_text())
+    plan = Plan.load(build)
+    assert counted["total"]["DSP"] == plan.resources.dsp
+    layers = {layer.name: layer.resources.dsp for layer in plan.layers if layer.resources.dsp}
+    assert {name: counted[name]["DSP"] for name in layers} == layers
+    assert f"{counted['total']['LUT']:,}" in outcome.out
+
+
+def test_estimate_refuses_a_build_without_verilog(tmp_path: Path, build: Path, mixq: Run) -> None:
+    (build / "rtl/mixq_top.v").unlink()
+    outcome = mixq("estimate", build)
+    assert (outcome.status, outcome.complaint) == (
+        2,
+        f"mixq: {build / 'rtl'} holds no Verilog; make it with: mixq generate {build}",
+    )
+
+
+def test_report_writes_a_page_from_what_there_is(build: Path, mixq: Run) -> None:
+    outcome = mixq("report", build)
+    assert outcome.status == 0
+    page = (build / "report/index.html").read_text()
+    assert "conv2" in page and Plan.load(build).bottleneck in page
+    assert outcome.out.splitlines()[-1].endswith(f"{build}/report/index.html")
+    assert len(outcome.out.splitlines()) <= 10
+    (build / "plan.yaml").unlink()
+    outcome = mixq("report", build)
+    assert outcome.status == 2 and "run `mixq plan" in outcome.complaint
+
+
+def test_accuracy_of_both_models(tmp_path: Path, mixq: Run) -> None:
+    out = tmp_path / "digits"
+    assert mixq("import", "random:3", "--network", "digits-cnn", "--out", out).status == 0
+    outcome = mixq("test", out)
+    assert outcome.status == 0 and "digits, 360 test images" in outcome.out
+    found = json.loads((out / "report/accuracy.json").read_text())
+    value, float_value = found.pop("value"), found.pop("float_value")
+    assert found == {"split": "test", "samples": 360, "metric": "top1"}
+    # Random weights are right about one time in ten, and both models nearly as often.
+    assert 0 < value < 0.4 and abs(value - float_value) < 0.02
+    assert float(value * 360).is_integer()
+    (out / "checkpoints/model.pt").unlink()
+    assert mixq("test", out).status == 0
+    assert json.loads((out / "report/accuracy.json").read_text())["float_value"] is None
+
+
+def test_networks_without_data_are_refused(build: Path, tmp_path: Path, mixq: Run) -> None:
+    outcome = mixq("test", build)
+    assert outcome.status == 2
+    assert outcome.complaint == (
+        "mixq: the images of digits have the shape 1,8,8, not 1,4,4; import the network with --input-shape 1,8,8"
+    )
+    own_graph().save(tmp_path / "own")
+    outcome = mixq("test", tmp_path / "own")
+    assert outcome.complaint == "mixq: there is no data set for net; mixq test knows digits_cnn alone"
+    assert outcome.status == 2
+
+
+def own_graph() -> Graph:
+    """Two layers on signed codes, which no training model makes."""
+    rng = np.random.default_rng(5)
+    chain = Chain((2, 4, 5), IntFormat(4, True))
+    chain.conv(rng.integers(-2, 2, (2, 2, 3, 3)), 2, padding=1)
+    chain.requantise([3, -2], [1, 5], 3, IntFormat(3, False))
+    return chain.dense(rng.integers(-2, 2, (3, 40)), 2).graph()
+
+
+@pytest.mark.verilator
+def test_a_graph_of_ones_own_goes_all_the_way_to_verilog(tmp_path: Path, mixq: Run) -> None:
+    graph = own_graph()
+    graph.save(tmp_path / "source")
+    out = tmp_path / "out"
+    for words in (
+        ("import", tmp_path / "source", "--out", out),
+        ("plan", out, "--board", "ultra96-v2"),
+        ("generate", out, "--target", "generic"),
+    ):
+        assert mixq(*words).status == 0
+    codes = np.load(out / "reference/codes.npy")
+    format = graph.tensor(graph.input).format
+    assert format.contains(codes) and len(np.unique(codes)) > 3
+    outcome = mixq("verify", out)
+    assert outcome.status == 0 and "reference         the interpreter\n" in outcome.out

@@ -1,0 +1,91 @@
+"""`mixq quickstart`: the whole way; and the same bytes from anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixq.cli import quickstart
+from tests.mixq.cli.conftest import Run
+
+
+@pytest.mark.parametrize("missing", ["check_torch", "load_digits", "check_simulator", "find_yosys"])
+def test_what_is_missing_is_found_before_anything_is_done(
+    missing: str, tmp_path: Path, mixq: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mixq.errors import UserError
+
+    def refuse(*_: object) -> None:
+        raise UserError(f"{missing} says what to install")
+
+    place = {"load_digits": "mixq.data.digits.load_digits", "find_yosys": "sim.tools.find_yosys"}
+    monkeypatch.setattr(place.get(missing, f"{quickstart.__name__}.{missing}"), refuse)
+    outcome = mixq("quickstart", "--out", tmp_path / "q")
+    assert (outcome.status, outcome.err) == (2, f"mixq: {missing} says what to install\n")
+    assert not (tmp_path / "q").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.icarus
+@pytest.mark.verilator
+def test_the_whole_way_and_again(tmp_path: Path, mixq: Run) -> None:
+    out = tmp_path / "q"
+    outcome = mixq("quickstart", "--out", out)
+    assert outcome.status == 0, outcome.err
+    assert len(outcome.out.splitlines()) == 10
+    assert [line for line in outcome.err.splitlines() if "/7 " in line] == [
+        "1/7 train on handwritten digits",
+        "2/7 convert to integers",
+        "3/7 plan for ultra96-v2",
+        "4/7 generate Verilog",
+        "5/7 verify 20 images",
+        "6/7 count resources",
+        "7/7 report",
+    ]
+    report = {path.stem: json.loads(path.read_text()) for path in (out / "report").glob("*.json")}
+    assert report["accuracy"]["value"] >= 0.96 and report["accuracy"]["samples"] == 360
+    for simulator in ("icarus", "verilator"):
+        found = report[f"rtlsim_performance_{simulator}"]
+        assert (found["mismatches"], found["frames"], found["stalls"]) == (0, 20, "random")
+        assert found["cycles_per_frame"] == report["estimate_network_performance"]["max_cycles"]
+    assert report["synth_resources"]["total"]["DSP"] == report["estimate_layer_resources"]["total"]["DSP"] <= 40
+    assert report["synth_resources"]["total"]["LUT"] <= 10_000
+    widths = report["op_and_param_counts"].values()
+    assert len({(layer["weight_bits"], layer["act_bits"]) for layer in widths}) == len(widths) == 4
+    assert np.load(out / "reference/codes.npy").shape == (360, 1, 8, 8)
+    assert np.load(out / "reference/expected.npy").shape == (360, 10, 1, 1)
+    assert all(len(sample["logits"]) == 10 for sample in report["samples"])
+    started = time.monotonic()
+    again = mixq("quickstart", "--out", out)
+    assert again.status == 0 and again.out == outcome.out
+    assert again.err.count("unchanged") == 6 and time.monotonic() - started < 20
+    outcome = mixq("verify", out, "--frames", "50", "--stalls", "random")
+    assert outcome.status == 0 and "0 of 500 integers" in outcome.out
+    assert mixq("verify", out, "--frames", "361").status == 2
+
+
+@pytest.mark.slow
+def test_the_same_bytes_from_two_folders_and_two_hash_seeds(tmp_path: Path) -> None:
+    digests = []
+    for seed in ("1", "2"):
+        folder = tmp_path / f"somewhere-{seed}"
+        folder.mkdir()
+        code = (
+            "from mixq.cli.quickstart import _Way\nfrom mixq.build_folder import BuildFolder\n"
+            "way = _Way(BuildFolder('q'))\n"
+            "assert way.train() and way.test() and way.plan() and way.generate()\n"
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONWARNINGS": "error"}
+        subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, check=True, capture_output=True)
+        names = sorted(path.relative_to(folder) for path in (folder / "q/rtl").iterdir())
+        names += [Path("q/graph.json"), Path("q/graph.npz"), Path("q/plan.yaml"), Path("q/manifest.json")]
+        digests.append({str(name): hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names})
+    assert digests[0] == digests[1] and len(digests[0]) > 10
