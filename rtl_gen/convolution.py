@@ -21,6 +21,7 @@ from rtl_gen.lane_accumulator import LaneAccumulator
 from rtl_gen.line_buffer import LineBuffer
 from rtl_gen.mac_array import MacArray
 from rtl_gen.overlap_add import OverlapAdd
+from rtl_gen.padding_table import PaddingTable
 from rtl_gen.pipeline import delayed
 from rtl_gen.requantise import RequantiseValues, requantise_unit
 from rtl_gen.rom import merged_images
@@ -92,6 +93,7 @@ class Convolution(Stage):
         )
         self._array = MacArray(folding, weights, name=name, target=target)
         self._sums = LaneAccumulator(folding, constants.sum_bits)
+        self._padding = PaddingTable(folding, constants, name=name)
         self._serialiser = Serialiser(folding, constants.sum_bits)
         values = RequantiseValues(
             scaling.multiplier,
@@ -126,8 +128,8 @@ class Convolution(Stage):
 
     @property
     def memory_images(self) -> dict[str, str]:
-        """Memory files of weights and of requantisation: bare name -> text."""
-        return merged_images([self._array, self._unit])
+        """Memory files of weights, padding and requantisation: bare name -> text."""
+        return merged_images([self._array, self._padding, self._unit])
 
     def elaborate(self, platform: object) -> Module:
         """Join the parts, and send the control bits along with the data."""
@@ -137,15 +139,16 @@ class Convolution(Stage):
         m.submodules.line_buffer = buffer = LineBuffer(folding)
         m.submodules.array = array = self._array
         m.submodules.sums = sums = self._sums
-        m.submodules.overlap = overlap = OverlapAdd(folding, self._constants)
+        m.submodules.overlap = overlap = OverlapAdd(folding, self._constants.sum_bits)
+        m.submodules.padding = padding = self._padding
         m.submodules.serialiser = serialiser = self._serialiser
         m.submodules.requantise = unit = self._unit
         m.submodules.fifo = fifo = self._fifo
 
         for name in ("frame", "top", "slot", "group", "kernel_row", "word"):
             m.d.comb += getattr(buffer, name).eq(getattr(sequencer, name))
-        at_sums = self._late(m, sequencer.control, array.latency, "control")
-        at_overlap = self._late(m, at_sums, sums.latency, "overlap_control")
+        controls = self._controls(m, sequencer.control, array.latency + sums.latency)
+        at_sums, at_overlap, before_overlap = controls[array.latency], controls[-1], controls[-1 - padding.LATENCY]
         m.d.comb += [
             buffer.i.payload.eq(self.i.payload),
             buffer.i.valid.eq(self.i.valid),
@@ -155,6 +158,9 @@ class Convolution(Stage):
             array.codes.eq(buffer.codes),
             array.go_on.eq(sequencer.control.go_on),
             sums.p.eq(array.p),
+            padding.fold.eq(before_overlap.fold),
+            overlap.left.eq(padding.left),
+            overlap.right.eq(padding.right),
             overlap.sums.eq(sums.sums),
             serialiser.sums.eq(overlap.outputs),
             serialiser.group.eq(overlap.group),
@@ -175,10 +181,13 @@ class Convolution(Stage):
         self._credits(m, sequencer)
         return m
 
-    def _late(self, m: Module, control: data.View[Control], cycles: int, name: str) -> data.View[Control]:
-        """Control bits some cycles later; a reset clears them, so that nothing from before it has an effect."""
-        late = delayed(m, control.as_value(), cycles, name=name, reset=True)
-        return data.View(Control(self.folding), late)
+    def _controls(self, m: Module, control: data.View[Control], cycles: int) -> list[data.View[Control]]:
+        """Control bits now and in each of the next cycles; a reset clears them, so that nothing outlives it."""
+        late = [control]
+        for cycle in range(cycles):
+            word = delayed(m, late[-1].as_value(), 1, name=f"control_{cycle}", reset=True)
+            late.append(data.View(Control(self.folding), word))
+        return late
 
     def _credits(self, m: Module, sequencer: Sequencer) -> None:
         """Count free places for groups of outputs; one is free again when the group's last beat has left."""

@@ -7,7 +7,6 @@ from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
-from rtl_gen.convolution_constants import ConvolutionConstants, IntArray
 
 
 class OverlapAdd(wiring.Component):
@@ -19,7 +18,7 @@ class OverlapAdd(wiring.Component):
     Members
     -------
     sums: as :class:`rtl_gen.lane_accumulator.LaneAccumulator` gives them. update, start, emit, flush, fold: see
-    :class:`rtl_gen.control.Control`.
+    :class:`rtl_gen.control.Control`. left, right: of the fold, see :class:`rtl_gen.padding_table.PaddingTable`.
     outputs: a group of pixels of folding.pe channels, sum_bits each, index channel * pixels + pixel, first lowest;
     one cycle after ``emit`` or ``flush``, with ``valid`` and its ``group`` of channels.
     """
@@ -27,10 +26,9 @@ class OverlapAdd(wiring.Component):
     LATENCY = 1
     """Clock cycles from the sums to the outputs."""
 
-    def __init__(self, folding: Folding, constants: ConvolutionConstants) -> None:
+    def __init__(self, folding: Folding, sum_bits: int) -> None:
         self._folding = folding
-        self._constants = constants
-        bits = constants.sum_bits
+        self._bits = bits = sum_bits
         super().__init__(
             {
                 "sums": In(unsigned(bits * folding.pe * folding.positions)),
@@ -39,6 +37,8 @@ class OverlapAdd(wiring.Component):
                 "emit": In(1),
                 "flush": In(1),
                 "fold": In(range(folding.folds)),
+                "left": In(unsigned(bits * folding.pe * folding.carried)),
+                "right": In(unsigned(bits * folding.pe * folding.packing.pixels)),
                 "outputs": Out(unsigned(bits * folding.pe * folding.packing.pixels)),
                 "group": Out(range(folding.folds)),
                 "valid": Out(1),
@@ -48,11 +48,10 @@ class OverlapAdd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the adders around the memory of waiting sums."""
         m = Module()
-        folding, bits = self._folding, self._constants.sum_bits
+        folding, bits = self._folding, self._bits
         pixels, carried = folding.packing.pixels, folding.carried
         kept = Signal(bits * folding.pe * carried)
         waiting = self._waiting(m, kept)
-        left, right = self._table(m, "left", self._constants.left), self._table(m, "right", self._constants.right)
 
         def before(channel: int, place: int) -> Value:
             sum_ = waiting.word_select(channel * carried + place, bits)
@@ -60,11 +59,13 @@ class OverlapAdd(wiring.Component):
             # their places then show what the row before left, for its last outputs.
             if place < pixels and folding.delay:
                 return sum_
-            return Mux(self.start, left[channel * carried + place], sum_)
+            return Mux(self.start, self.left.word_select(channel * carried + place, bits), sum_)
 
         def contribution(channel: int, place: int) -> Value:
             sum_ = self.sums.word_select(channel * folding.positions + place - folding.first_lane, bits)
-            return Mux(self.flush, right[channel * pixels + place], sum_) if place < pixels and folding.flush else sum_
+            if place >= pixels or not folding.flush:
+                return sum_
+            return Mux(self.flush, self.right.word_select(channel * pixels + place, bits), sum_)
 
         for channel in range(folding.pe):
             for place in range(pixels + carried):
@@ -100,20 +101,3 @@ class OverlapAdd(wiring.Component):
             read.addr.eq(self.fold),
         ]
         return read.data
-
-    def _table(self, m: Module, name: str, values: IntArray) -> list[Value]:
-        """Constants (C_out, n) of the current fold, one value for each channel of the fold and n."""
-        folding, bits = self._folding, self._constants.sum_bits
-        rows = values.reshape(folding.folds, folding.pe * values.shape[1])
-        if folding.folds == 1:
-            return [Const(value, bits) for value in rows[0].tolist()]
-        used = [i for i in range(rows.shape[1]) if rows[:, i].any()]
-        if not used:
-            return [Const(0, bits)] * rows.shape[1]
-        words = [sum(int(row[i]) << (bits * j) for j, i in enumerate(used)) for row in rows]
-        m.submodules[name] = table = memory.Memory(shape=unsigned(bits * len(used)), depth=folding.folds, init=words)
-        read = table.read_port(domain="comb")
-        m.d.comb += read.addr.eq(self.fold)
-        return [
-            read.data.word_select(used.index(i), bits) if i in used else Const(0, bits) for i in range(rows.shape[1])
-        ]

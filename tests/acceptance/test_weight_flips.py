@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
 from boards import load_board
 from boards.emit import generate
 from mixq.board import Resources
 from mixq.checkpoints import random_model
-from mixq.cli import app
+from mixq.cli import main
 from mixq.execute import run
+from mixq.graph import Graph
 from mixq.lowering import lower
-from mixq.plan import plan
-from tests.acceptance.flips import in_graph_order, read_words, stored_weights, with_weights
+from mixq.plan import Plan, plan
+from rtl_gen import build
+from tests.acceptance.flips import in_graph_order, stored_weights, with_weights
 
 FRAMES = 12
 
@@ -39,9 +40,6 @@ def build_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_memories_hold_the_weights(build_folder: Path) -> None:
-    from mixq.graph import Graph
-    from mixq.plan import Plan
-
     graph, chosen = Graph.load(build_folder), Plan.load(build_folder)
     for layer in chosen.layers:
         if layer.folding is not None:
@@ -52,43 +50,45 @@ def test_memories_hold_the_weights(build_folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.verilator
 def test_a_hundred_flips(build_folder: Path, tmp_path: Path) -> None:
-    """Flips that leave the range of weights that the packing was chosen for are passed over."""
-    from mixq.graph import Graph
-    from mixq.plan import Plan
+    """One bit of one weight is flipped in the memory images, with the constants that follow from the weights.
 
+    Flips that leave the range of weights that the packing was chosen for are passed over.
+    """
     graph, chosen = Graph.load(build_folder), Plan.load(build_folder)
-    layers = {layer.name: layer.folding for layer in chosen.layers if layer.folding is not None}
+    packings = {layer.name: layer.folding.packing for layer in chosen.layers if layer.folding is not None}
     pixels = np.load(build_folder / "reference" / "codes.npy")
     right = np.load(build_folder / "reference" / "expected.npy")
-    work = tmp_path / "digits"
+    work, got = tmp_path / "digits", tmp_path / "got.npy"
     shutil.copytree(build_folder, work)
-    dice, runner = random.Random(100), CliRunner()
+    images = build(graph, chosen).memory_images
+    command = ["verify", str(work), "--simulator", "verilator", "--frames", str(FRAMES), "--stalls", "random"]
+    dice = random.Random(100)
     differing = flips = 0
     while flips < 100:
-        name = dice.choice(sorted(layers))
-        folding = layers[name]
-        position = dice.randrange(folding.cascade)
-        file = work / "rtl" / f"{name}_weights_{position}.mem"
-        text, words = file.read_text(), read_words(work / "rtl", name, position)
-        width = folding.columns * folding.chains * folding.packing.stored_bits
-        address, bit = dice.randrange(len(words)), dice.randrange(width)
-        lines = text.splitlines(keepends=True)
-        lines[address] = f"{words[address] ^ (1 << bit):0{len(lines[address]) - 1}x}\n"
-        file.write_text("".join(lines))
-        try:
-            weights = in_graph_order(graph, name, stored_weights(work / "rtl", name, folding))
-            low, high = folding.packing.weight_bounds
-            if np.array_equal(weights, graph.node(name).weights) or weights.min() < low or weights.max() > high:
-                continue  # a tap beyond the kernel, or a code that no weight of this packing has
-            flips += 1
-            flipped = run(with_weights(graph, name, weights), pixels)
-            got = tmp_path / "got.npy"
-            command = ["verify", str(work), "--simulator", "verilator", "--frames", str(FRAMES), "--stalls", "random"]
-            result = runner.invoke(app, [*command, "--outputs", str(got)])
-            differs = not np.array_equal(flipped, right)
-            differing += differs
-            assert result.exit_code == int(differs), result.output
-            assert np.array_equal(np.load(got), flipped)
-        finally:
-            file.write_text(text)
+        name = dice.choice(sorted(packings))
+        weights = np.array(graph.node(name).weights)  # type: ignore[attr-defined]
+        place, bit = dice.randrange(weights.size), dice.randrange(packings[name].weight_bits)
+        weights.flat[place] = flipped_code(int(weights.flat[place]), bit, packings[name].weight_bits)
+        low, high = packings[name].weight_bounds
+        if not low <= weights.flat[place] <= high:
+            continue
+        flips += 1
+        flipped = with_weights(graph, name, weights)
+        changed = {file: text for file, text in build(flipped, chosen).memory_images.items() if text != images[file]}
+        assert [file for file in changed if "_weights_" in file]
+        for file, text in changed.items():
+            (work / "rtl" / file).write_text(text)
+        outputs = run(flipped, pixels)
+        differs = not np.array_equal(outputs, right)
+        differing += differs
+        assert main([*command, "--outputs", str(got)]) == int(differs)
+        assert np.array_equal(np.load(got), outputs)
+        for file in changed:
+            (work / "rtl" / file).write_text(images[file])
     assert differing >= 50
+
+
+def flipped_code(code: int, bit: int, width: int) -> int:
+    """A two's-complement code of ``width`` bits with one bit turned over."""
+    word = (code ^ (1 << bit)) & ((1 << width) - 1)
+    return word - (word >> (width - 1) << width)

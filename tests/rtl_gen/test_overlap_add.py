@@ -58,7 +58,7 @@ def test_rows_are_joined(name: str) -> None:
     rows = [
         rng.integers(0, 64, (folding.row_steps, folding.shape.out_channels, folding.positions)) for _ in range(ROWS)
     ]
-    dut = OverlapAdd(folding, constants)
+    dut = OverlapAdd(folding, constants.sum_bits)
     seen: list[tuple[int, list[int]]] = []
 
     def word(values: np.ndarray) -> int:
@@ -76,6 +76,8 @@ def test_rows_are_joined(name: str) -> None:
             for group in range(folding.row_steps):
                 for fold in range(folding.folds):
                     ctx.set(dut.fold, fold)
+                    ctx.set(dut.left, word(constants.left[fold * pe : (fold + 1) * pe]))
+                    ctx.set(dut.right, word(constants.right[fold * pe : (fold + 1) * pe]))
                     ctx.set(dut.sums, word(sums[group, fold * pe : (fold + 1) * pe]))
                     ctx.set(dut.update, 1)
                     ctx.set(dut.start, group == 0)
@@ -91,6 +93,8 @@ def test_rows_are_joined(name: str) -> None:
             if folding.flush and number != 0:
                 for fold in range(folding.folds):
                     ctx.set(dut.fold, fold)
+                    ctx.set(dut.left, word(constants.left[fold * pe : (fold + 1) * pe]))
+                    ctx.set(dut.right, word(constants.right[fold * pe : (fold + 1) * pe]))
                     ctx.set(dut.flush, 1)
                     await clock(ctx)
                     ctx.set(dut.flush, 0)

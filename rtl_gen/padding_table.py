@@ -1,0 +1,64 @@
+"""What padding contributes to a row, as tables over the output channels."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.hdl import Const, Module, Value, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from mixq.plan.folding import Folding
+from rtl_gen.convolution_constants import ConvolutionConstants
+from rtl_gen.rom import Rom
+
+
+class PaddingTable(wiring.Component):
+    """``left`` and ``right`` of :class:`rtl_gen.convolution_constants.ConvolutionConstants` for one fold at a time.
+
+    They follow from the weights, and lie in a memory file beside those: the Verilog itself knows no weight.
+
+    Parameters: folding; constants; name, of the layer, for the memory file.
+
+    Members: fold; left: sum_bits for each of folding.pe channels times folding.carried places, right: times pixels,
+    index channel * places + place, first lowest; both :attr:`LATENCY` cycles after fold.
+    """
+
+    LATENCY = 1
+    """Clock cycles from the fold to its constants."""
+
+    def __init__(self, folding: Folding, constants: ConvolutionConstants, *, name: str) -> None:
+        bits = self._bits = constants.sum_bits
+        rows = [values.reshape(folding.folds, -1) for values in (constants.left, constants.right)]
+        self._rows = np.concatenate(rows, axis=1)
+        # Most places do not touch padding: only the others take memory.
+        self._used = [column for column in range(self._rows.shape[1]) if self._rows[:, column].any()]
+        self._rom: Rom | None = None
+        if self._used and folding.folds > 1:
+            words = [sum(int(row[c]) << (bits * i) for i, c in enumerate(self._used)) for row in self._rows]
+            self._rom = Rom(f"{name}_padding", bits * len(self._used), folding.folds, words)
+        super().__init__(
+            {
+                "fold": In(range(folding.folds)),
+                "left": Out(unsigned(bits * folding.pe * folding.carried)),
+                "right": Out(unsigned(bits * folding.pe * folding.packing.pixels)),
+            }
+        )
+
+    @property
+    def memory_images(self) -> dict[str, str]:
+        """The memory file: bare name -> text."""
+        return {} if self._rom is None else self._rom.memory_images
+
+    def elaborate(self, platform: object) -> Module:
+        """Spread a word of the memory over the places."""
+        m = Module()
+        values: list[Value] = [Const(value, self._bits) for value in self._rows[0].tolist()]
+        if self._rom is not None:
+            m.submodules.rom = rom = self._rom
+            m.d.comb += rom.addr.eq(self.fold)
+            for i, column in enumerate(self._used):
+                values[column] = rom.data.word_select(i, self._bits)
+        places = len(self.left) // self._bits
+        for target, part in ((self.left, values[:places]), (self.right, values[places:])):
+            m.d.comb += [target.word_select(i, self._bits).eq(value) for i, value in enumerate(part)]
+        return m
