@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mixq.board import Board
 from mixq.build_folder import BuildFolder
 from mixq.cli.options import BuildDir
 from mixq.errors import UserError
@@ -33,9 +34,20 @@ def write_page(folder: BuildFolder) -> list[str]:
     """Write ``report/index.html`` from what there is; return the summary's lines, the last of which names the page."""
     from mixq.report import summary, write_html
 
-    write_estimates(folder, folder.load_graph(), folder.load_plan())
-    write_html(folder.path)
+    plan = folder.load_plan()
+    write_estimates(folder, folder.load_graph(), plan)
+    write_html(folder.path, board=_board(plan.board))
     return summary(folder.path)
+
+
+def _board(name: str) -> Board | None:
+    """The board of a plan; None for one that came from a file of the user's."""
+    from boards import load_board
+
+    try:
+        return load_board(name)
+    except UserError:
+        return None
 
 
 def write_estimates(folder: BuildFolder, graph: Graph, plan: Plan) -> None:
