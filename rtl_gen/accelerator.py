@@ -35,7 +35,7 @@ class Accelerator(wiring.Component):
         units = chain(graph)
         self._stages: list[tuple[str, Stage]] = []
         first = graph.tensor(graph.input)
-        source = StreamShape(*first.shape, first.format, pixels=1, lanes=_first_lanes(units[0], plan))
+        source = self._input_shape = StreamShape(*first.shape, first.format, pixels=1, lanes=plan.input_lanes)
         for unit in units:
             stage = _stage(unit, plan, target)
             for number, (before, after) in enumerate(bridge(source, stage.input_shape)):
@@ -52,7 +52,7 @@ class Accelerator(wiring.Component):
     @property
     def input_shape(self) -> StreamShape:
         """Shape of the image and of its beats."""
-        return self._stages[0][1].input_shape
+        return self._input_shape
 
     @property
     def output_shape(self) -> StreamShape:
@@ -90,6 +90,9 @@ def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
 def _check_plan(units: list[Unit], plan: Plan) -> None:
     """Hold a plan to the graph: a layer for every node, and foldings of the layers' sizes."""
     planned = {layer.name: layer for layer in plan.layers}
+    channels = units[0].source.shape[0]
+    if channels % plan.input_lanes:
+        raise ValueError(f"plan must take channels that divide {channels} at the input, not {plan.input_lanes!r}")
     for unit in units:
         names = [unit.node.name] + ([unit.requantise.name] if unit.requantise else [])
         for name in names:
@@ -98,12 +101,6 @@ def _check_plan(units: list[Unit], plan: Plan) -> None:
         folding = planned[unit.node.name].folding
         if unit.is_layer and (folding is None or folding.shape != unit.shape):
             raise ValueError(f"plan must fold {unit.node.name} as {unit.shape}, not {folding!r}")
-
-
-def _first_lanes(unit: Unit, plan: Plan) -> int:
-    """Channels in a beat at the accelerator's input: what the first stage takes."""
-    layer = plan.layer(unit.node.name)
-    return layer.folding.lanes if layer.folding is not None else layer.lanes
 
 
 def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:

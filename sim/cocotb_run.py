@@ -125,7 +125,7 @@ def build(sources: Sequence[Path], *, top: str, simulator: str, folder: Path) ->
     files = [str(source) for source in sources]
     if simulator == "icarus":
         icarus = find_icarus()
-        command = [str(icarus.iverilog), "-g2012", "-s", top, "-o", str(folder / "sim.vvp"), *files]
+        command = [str(icarus.iverilog), "-g2005", "-s", top, "-o", str(folder / "sim.vvp"), *files]
         _execute([command], folder, icarus.environment)
         return
     verilator = find_verilator()

@@ -25,6 +25,8 @@ from mixq.streams import StreamShape
 BUS_BITS = (8, 16, 32, 64, 128)
 """Widths of an AXI stream."""
 
+Design = tuple[int, list[LayerPlan]]
+
 # Relative prices of the kinds of resources, tried in turn: the right ones depend on what runs out first.
 _PRICES = ((1.0, 1.0, 1.0), (1.0, 4.0, 1.0), (1.0, 1.0, 4.0), (4.0, 1.0, 1.0), (4.0, 1.0, 4.0), (1.0, 4.0, 4.0))
 
@@ -57,12 +59,13 @@ def plan(
     if target_fps is not None:
         most = int(clock * 1e6 / target_fps)
         max_cycles = most if max_cycles is None else min(most, max_cycles)
-    layers = planner.fastest() if max_cycles is None else planner.smallest(max_cycles, clock)
+    lanes, layers = planner.fastest() if max_cycles is None else planner.smallest(max_cycles, clock)
     cycles = max(layer.cycles for layer in layers)
     return Plan(
         board=board.name,
         clock_mhz=float(clock),
         layers=tuple(layers),
+        input_lanes=lanes,
         input_bus_bits=_bus_bits(graph.tensor(graph.input), cycles),
         output_bus_bits=_bus_bits(graph.tensor(graph.output), cycles),
         limits=planner.limits,
@@ -70,7 +73,10 @@ def plan(
 
 
 class _Planner:
-    """The search for one graph and one set of limits."""
+    """The search for one graph and one set of limits.
+
+    A design is given as the channels in a beat at its input and the plans of its layers.
+    """
 
     def __init__(self, graph: Graph, board: Board, limits: Resources) -> None:
         self.limits = limits
@@ -84,10 +90,10 @@ class _Planner:
                     raise CheckFailed(f"layer {unit.node.name} does not fit: it needs a DSP, {limits.dsp} are allowed")
                 self._options[unit.node.name] = found
 
-    def fastest(self) -> list[LayerPlan]:
+    def fastest(self) -> Design:
         """The plan with the fewest cycles that fits."""
         targets = np.unique(np.concatenate([found.cycles for found in self._options.values()]))
-        best: list[LayerPlan] | None = None
+        best: Design | None = None
         low, high = 0, len(targets) - 1
         while low <= high:
             middle = (low + high) // 2
@@ -100,23 +106,23 @@ class _Planner:
             raise CheckFailed(self._does_not_fit(int(targets[-1])))
         return best
 
-    def smallest(self, max_cycles: int, clock: float) -> list[LayerPlan]:
+    def smallest(self, max_cycles: int, clock: float) -> Design:
         """The cheapest plan that takes at most so many cycles."""
         found = self._fitting(max_cycles)
         if found is None:
-            fastest = max(layer.cycles for layer in self.fastest())
+            fastest = max(layer.cycles for layer in self.fastest()[1])
             raise CheckFailed(
                 f"no plan takes at most {max_cycles} cycles on {self._board.name}: the fastest that fits takes "
                 f"{fastest} cycles, {clock * 1e6 / fastest:.1f} frames per second at {clock:g} MHz"
             )
         return found
 
-    def _fitting(self, cycles: int) -> list[LayerPlan] | None:
+    def _fitting(self, cycles: int) -> Design | None:
         """The cheapest plan within so many cycles and the limits, by the first prices that lead to one."""
         for prices in _PRICES:
-            layers = self._layers(cycles, self._prices(prices))
-            if layers is not None and not _total(layers).excess(self.limits):
-                return layers
+            design = self._design(cycles, self._prices(prices))
+            if design is not None and not _total(design[1]).excess(self.limits):
+                return design
         return None
 
     def _prices(self, weights: tuple[float, float, float]) -> npt.NDArray[np.float64]:
@@ -125,7 +131,7 @@ class _Planner:
         weight = {"lut": lut, "ff": 0.25, "dsp": dsp, "bram36": bram, "uram": 1.0}
         return np.array([weight[name] / max(getattr(self.limits, name), 1) for name in REPORT_KEYS])
 
-    def _layers(self, cycles: int, prices: npt.NDArray[np.float64]) -> list[LayerPlan] | None:
+    def _design(self, cycles: int, prices: npt.NDArray[np.float64]) -> Design | None:
         """Layer by layer the cheapest that is fast enough, converters from the one before included."""
         layers: list[LayerPlan] = []
         first = self._units[0].source
@@ -141,7 +147,7 @@ class _Planner:
             layers += chosen
             last = chosen[-1]
             source = StreamShape(*unit.target.shape, unit.target.format, pixels=last.pixels, lanes=last.lanes)
-        return layers
+        return lanes, layers
 
     def _layer(
         self, unit: Unit, source: StreamShape, cycles: int, prices: npt.NDArray[np.float64]
@@ -211,13 +217,13 @@ class _Planner:
     def _does_not_fit(self, cycles: int) -> str:
         """One line with what is missing, for the smallest plan there is."""
         prices = self._prices(_PRICES[0])
-        layers = self._layers(cycles, prices)
+        design = self._design(cycles, prices)
         bits = sum(
             unit.node.weights.size * unit.weight_bits for unit in self._units if isinstance(unit.node, Conv | Dense)
         )
         memory = self.limits.bram36 * 36 * 1024
-        over = {} if layers is None else _total(layers).excess(self.limits)
-        total = Resources() if layers is None else _total(layers)
+        total = Resources() if design is None else _total(design[1])
+        over = total.excess(self.limits)
         lacking = ", ".join(
             f"{REPORT_KEYS[name]} {getattr(total, name):g} of {getattr(self.limits, name):g} ({amount:g} too many)"
             for name, amount in over.items()

@@ -43,7 +43,8 @@ class Plan:
     """How a graph is built for a board.
 
     board: its name. clock_mhz: fabric clock, an assumption until a vendor tool confirms it. layers: one for each node,
-    in the graph's order. input_bus_bits, output_bus_bits: of the AXI streams. limits: what was allowed.
+    in the graph's order. input_bus_bits, output_bus_bits: of the AXI streams. limits: what was allowed. input_lanes:
+    channels in a beat at the accelerator's input, which carries one pixel.
     """
 
     board: str
@@ -52,6 +53,7 @@ class Plan:
     input_bus_bits: int
     output_bus_bits: int
     limits: Resources
+    input_lanes: int = 1
 
     def layer(self, name: str) -> LayerPlan:
         """The plan of a node. Raises KeyError for an unknown name."""
@@ -89,6 +91,7 @@ class Plan:
             "clock_mhz": self.clock_mhz,
             "cycles_per_frame": self.cycles,
             "bottleneck": self.bottleneck,
+            "input_lanes": self.input_lanes,
             "input_bus_bits": self.input_bus_bits,
             "output_bus_bits": self.output_bus_bits,
             "limits": asdict(self.limits),
@@ -113,6 +116,7 @@ class Plan:
                 input_bus_bits=document["input_bus_bits"],
                 output_bus_bits=document["output_bus_bits"],
                 limits=Resources(**document["limits"]),
+                input_lanes=document["input_lanes"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is no plan ({error}): run `mixq plan` again") from error
