@@ -18,23 +18,11 @@ from mixq.plan import Plan, plan
 from rtl_gen import build
 from sim.stage import Scenario, StageBench
 from tests.mixq.graphs import Chain
+from tests.rtl_gen.networks import random_chain, scales, weights
 from tests.rtl_gen.stages import masks_of, random_frames
 
 FRAMES = 6
 U2, U3, U4, U5, U8 = (IntFormat(bits, False) for bits in (2, 3, 4, 5, 8))
-
-
-def weights(rng: np.random.Generator, bits: int, *shape: int) -> np.ndarray:
-    return rng.integers(-(1 << (bits - 1)), 1 << (bits - 1), shape)
-
-
-def scales(rng: np.random.Generator, chain: Chain, shift: int, format: IntFormat) -> Chain:
-    """Requantise so that most codes lie inside the range; some multipliers are negative or zero."""
-    channels, spread = chain.last.shape[0], max(1, chain.last.format.high // 4)
-    size = max(1, (format.high << shift) // (2 * spread))
-    multiplier = rng.integers(size // 2, size + 2, channels) * rng.choice([-1, 1, 1, 1], channels)
-    multiplier[0] = 0
-    return chain.requantise(multiplier, rng.integers(0, format.high << shift, channels), shift, format)
 
 
 def image_network() -> Graph:
@@ -63,6 +51,22 @@ def planned(graph: Graph, dsps: int) -> Plan:
 CASES = [(image_network, 8), (image_network, 60), (pixel_network, 5), (pixel_network, 200)]
 
 
+def hold_network(graph: Graph, chosen: Plan, simulator: str, work_dir: Path, seed: int) -> None:
+    """Every code, without stalls and with, resets amid frames, and the cycles between frames."""
+    accelerator = build(graph, chosen, "dsp48e2" if simulator == "verilator" or seed % 2 else "generic")
+    frames = random_frames(accelerator.input_shape, FRAMES, seed)
+    inputs = accelerator.input_shape.pack(frames)
+    expected = accelerator.output_shape.pack(run(graph, frames))
+    masks = masks_of(accelerator.output_shape)
+    bench = StageBench(accelerator, work_dir=work_dir, simulator=simulator)
+    free = Scenario(inputs, expected, masks, FRAMES, probe=False)
+    stalled = Scenario(inputs, expected, masks, FRAMES, stalls=("random", "random"), seed=seed % 1000, resets=2)
+    seen, _ = bench.run_all([free, stalled])
+    # The last frame's end does not wait for another frame's start, so it may come earlier.
+    ends = seen.last_output_cycles[2:-1]
+    assert {later - earlier for earlier, later in pairwise(ends)} == {chosen.cycles}
+
+
 @pytest.mark.cocotb
 @pytest.mark.parametrize(
     "network, dsps, simulator",
@@ -70,20 +74,24 @@ CASES = [(image_network, 8), (image_network, 60), (pixel_network, 5), (pixel_net
 )
 def test_network(network, dsps: int, simulator: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     graph = network()
-    chosen = planned(graph, dsps)
-    accelerator = build(graph, chosen, "dsp48e2" if simulator == "verilator" else "generic")
-    frames = random_frames(accelerator.input_shape, FRAMES, seed=dsps)
-    inputs = accelerator.input_shape.pack(frames)
-    expected = accelerator.output_shape.pack(run(graph, frames))
-    masks = masks_of(accelerator.output_shape)
-    bench = StageBench(accelerator, work_dir=tmp_path, simulator=simulator)
-    free = Scenario(inputs, expected, masks, FRAMES, probe=False)
-    stalled = Scenario(inputs, expected, masks, FRAMES, stalls=("random", "random"), seed=dsps, resets=2)
-    seen, _ = bench.run_all([free, stalled])
-    # The last frame's end does not wait for another frame's start, so it may come earlier.
-    ends = seen.last_output_cycles[1:-1]
-    assert {later - earlier for earlier, later in pairwise(ends)} == {chosen.cycles}
+    hold_network(graph, planned(graph, dsps), simulator, tmp_path, dsps)
+
+
+@pytest.mark.slow
+@pytest.mark.cocotb
+@pytest.mark.parametrize("seed", range(40))
+def test_random_networks(seed: int, tmp_path: Path) -> None:
+    graph = random_chain(seed)
+    hold_network(graph, planned(graph, (6, 20, 60)[seed % 3]), "icarus", tmp_path, seed)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_stages_are_as_fast_as_planned(seed: int) -> None:
+    graph = random_chain(seed)
+    chosen = planned(graph, (6, 20, 60)[seed % 3])
+    accelerator = build(graph, chosen, "generic")
     assert accelerator.cycles_per_frame == chosen.cycles
+    assert accelerator.input_shape.shape == graph.tensor(graph.input).shape
 
 
 @pytest.mark.parametrize("network, dsps", CASES)
