@@ -41,11 +41,12 @@ def summary(build_dir: str | os.PathLike[str]) -> list[str]:
 
 
 def accuracy_words(accuracy: Mapping[str, Any]) -> str:
-    """Accuracy of the integer network and of the training model: ``97.22 % integer, 97.50 % float (top1, ...)``."""
+    """Accuracy of both, e.g. ``97.22 % integer, 97.50 % training model (top1, 360 test images)``."""
     value, real = (
         DASH if accuracy[key] is None else f"{100 * accuracy[key]:.2f} %" for key in ("value", "float_value")
     )
-    return f"{value} integer, {real} float ({accuracy['metric']}, {accuracy['samples']:,} {accuracy['split']} images)"
+    sample = f"{accuracy['metric']}, {accuracy['samples']:,} {accuracy['split']} images"
+    return f"{value} integer, {real} training model ({sample})"
 
 
 def _network(data: ReportData) -> tuple[str, str]:

@@ -14,7 +14,7 @@ def test_ten_lines_with_the_numbers_of_the_files(build: Path, planned: Plan) -> 
     found = {line.split()[0]: line[12:] for line in lines}
     macs = 8 * 8 * 4 * 9 + 4 * 4 * 8 * 4 * 9 + 1280
     assert found["network"] == f"net, weight/activation bits 8/8 4/4 3/3, {macs:,} multiplications a frame"
-    assert found["accuracy"] == "97.22 % integer, 97.50 % float (top1, 360 test images)"
+    assert found["accuracy"] == "97.22 % integer, 97.50 % training model (top1, 360 test images)"
     assert found["conversion"] == "46 of 14,745,600 codes differ from the training model, by rounding"
     rate = f"{250e6 / planned.cycles:,.0f} frames/s: {planned.cycles:,} cycles a frame at an assumed 250 MHz"
     assert found["plan"] == f"test-board, {rate}"
