@@ -43,6 +43,13 @@ def stored_weights(rtl: Path, layer: str, folding: Folding) -> np.ndarray:
     return weights
 
 
+def weights_of(graph: Graph, layer: str) -> np.ndarray:
+    """A copy of a layer's weights."""
+    node = graph.node(layer)
+    assert isinstance(node, Conv | Dense)
+    return node.weights.copy()
+
+
 def in_graph_order(graph: Graph, layer: str, weights: np.ndarray) -> np.ndarray:
     """The same weights as the graph's node has them."""
     node = graph.node(layer)

@@ -19,7 +19,7 @@ from mixq.graph import Graph
 from mixq.lowering import lower
 from mixq.plan import Plan, plan
 from rtl_gen import build
-from tests.acceptance.flips import in_graph_order, stored_weights, with_weights
+from tests.acceptance.flips import in_graph_order, stored_weights, weights_of, with_weights
 
 FRAMES = 12
 
@@ -44,7 +44,7 @@ def test_memories_hold_the_weights(build_folder: Path) -> None:
     for layer in chosen.layers:
         if layer.folding is not None:
             stored = in_graph_order(graph, layer.name, stored_weights(build_folder / "rtl", layer.name, layer.folding))
-            assert np.array_equal(stored, graph.node(layer.name).weights)
+            assert np.array_equal(stored, weights_of(graph, layer.name))
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_hundred_flips(build_folder: Path, tmp_path: Path) -> None:
     differing = flips = 0
     while flips < 100:
         name = dice.choice(sorted(packings))
-        weights = np.array(graph.node(name).weights)  # type: ignore[attr-defined]
+        weights = weights_of(graph, name)
         place, bit = dice.randrange(weights.size), dice.randrange(packings[name].weight_bits)
         weights.flat[place] = flipped_code(int(weights.flat[place]), bit, packings[name].weight_bits)
         low, high = packings[name].weight_bounds
