@@ -375,7 +375,7 @@ def candidates(
     pixels the front is kept separately, because a row whose width the pixels do not divide wastes some of the density.
     pixels: only packings of so many pixels (1 for dense layers). weight_range: as in :func:`default_weight_range`.
     """
-    _check_request(weight_bits, act_bits, kernel, pixels)
+    _check_request(weight_bits, act_bits, kernel, pixels, weight_range, device)
     bounds = weight_range or default_weight_range(weight_bits)
     best: dict[tuple[int, int, int], Packing] = {}
     for packing in _enumerate(weight_bits, act_bits, kernel, bounds, act_signed, pixels, device):
@@ -422,6 +422,10 @@ def solve(
         pixels=pixels,
         device=device,
     )
+    if not found:
+        raise ValueError(f"pixels must be few enough for a port, not {pixels!r}")
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, not {accumulate!r}")
     deep = [p for p in found if p.accumulate_max >= accumulate]
     if not deep:
         raise ValueError(f"accumulate must be at most {max(p.accumulate_max for p in found)}, not {accumulate!r}")
@@ -498,7 +502,9 @@ def _strides(
             yield channels * stride, channels * stride, stride
 
 
-def _check_request(weight_bits: int, act_bits: int, kernel: int, pixels: int | None) -> None:
+def _check_request(
+    weight_bits: int, act_bits: int, kernel: int, pixels: int | None, weight_range: str | None, device: str
+) -> None:
     for name, value in (("weight_bits", weight_bits), ("act_bits", act_bits)):
         if isinstance(value, bool) or not isinstance(value, int):
             raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -508,3 +514,7 @@ def _check_request(weight_bits: int, act_bits: int, kernel: int, pixels: int | N
         raise ValueError(f"kernel must be 1, 3 or 5, not {kernel!r}")
     if pixels is not None and pixels < 1:
         raise ValueError(f"pixels must be at least 1, not {pixels!r}")
+    if weight_range not in (None, "full", "narrow"):
+        raise ValueError(f"weight_range must be 'full' or 'narrow', not {weight_range!r}")
+    if device not in PORTS:
+        raise ValueError(f"device must be one of {', '.join(PORTS)}, not {device!r}")

@@ -268,6 +268,10 @@ def test_narrow_weights_are_stored_in_their_width() -> None:
         ({"pixels": 0}, "pixels must be at least 1, not 0"),
         ({"residue_bits": 1}, "residue_bits must be 0, not 1"),
         ({"pixels": 3, "accumulate": 19}, "accumulate must be at most 18, not 19"),
+        ({"accumulate": 0}, "accumulate must be at least 1, not 0"),
+        ({"pixels": 20}, "pixels must be few enough for a port, not 20"),
+        ({"weight_range": "wide"}, "weight_range must be 'full' or 'narrow', not 'wide'"),
+        ({"device": "dsp58"}, "device must be one of dsp48e2, not 'dsp58'"),
     ],
 )
 def test_solve_refuses(arguments: dict[str, Any], message: str) -> None:
