@@ -7,6 +7,7 @@ from typing import Any
 
 from amaranth.hdl import Module, Mux, Signal
 
+from mixq.plan.values import METHODS
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_choice
 from rtl_gen.credits import CreditedOutput
@@ -17,8 +18,6 @@ from rtl_gen.requantise_unit import RequantiseUnit
 from rtl_gen.requantise_values import RequantiseValues
 
 __all__ = ["METHODS", "RequantiseStage", "RequantiseUnit", "RequantiseValues", "requantise_unit"]
-
-METHODS = ("multiply", "threshold")
 
 
 def requantise_unit(

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property, reduce
+from math import inf
 from operator import add
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mixq.board import Resources
+from mixq.board import REPORT_KEYS, Resources
 from mixq.errors import UserError
 from mixq.files import dump_yaml, load_yaml, write_atomic
 from mixq.packing import Packing
 from mixq.plan.folding import Folding, LayerShape
 
 PLAN_FILE = "plan.yaml"
+METHODS = ("multiply", "threshold")
+"""Implementations of requantisation, which give the same codes."""
+
 _VERSION = 1
+
+_Value = TypeVar("_Value", Resources, LayerShape, Packing, Folding)
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,8 @@ class LayerPlan:
     name, op: of the node. cycles: for a frame in steady state, converters before it included. resources: estimated,
     likewise. folding: of a convolution or dense layer. method: of a requantisation, "multiply" or "threshold". pixels,
     lanes: of the beats it gives out. fused: the convolution or dense layer that a requantisation is part of.
+
+    Raises TypeError, ValueError for values that no layer can have.
     """
 
     name: str
@@ -37,6 +45,19 @@ class LayerPlan:
     method: str | None = None
     fused: str | None = None
 
+    def __post_init__(self) -> None:
+        _check_text("name", self.name)
+        _check_text("op", self.op)
+        for name in ("cycles", "pixels", "lanes"):
+            _check_count(name, getattr(self, name))
+        _check_resources("resources", self.resources)
+        if self.folding is not None and not isinstance(self.folding, Folding):
+            raise TypeError(f"folding must be a Folding or None, not {self.folding!r}")
+        if self.method is not None and self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)} or None, not {self.method!r}")
+        if self.fused is not None:
+            _check_text("fused", self.fused)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -45,6 +66,8 @@ class Plan:
     board: its name. clock_mhz: fabric clock, an assumption until a vendor tool confirms it. layers: one for each node,
     in the graph's order. input_bus_bits, output_bus_bits: of the AXI streams. limits: what was allowed. input_lanes:
     channels in a beat at the accelerator's input, which carries one pixel.
+
+    Raises TypeError, ValueError for values that no plan can have.
     """
 
     board: str
@@ -54,6 +77,16 @@ class Plan:
     output_bus_bits: int
     limits: Resources
     input_lanes: int = 1
+
+    def __post_init__(self) -> None:
+        _check_text("board", self.board)
+        if not 0 < self.clock_mhz < inf:
+            raise ValueError(f"clock_mhz must be positive and finite, not {self.clock_mhz!r}")
+        if not self.layers or len({layer.name for layer in self.layers}) != len(self.layers):
+            raise ValueError(f"layers must be one or more of different names, not {[x.name for x in self.layers]!r}")
+        for name in ("input_bus_bits", "output_bus_bits", "input_lanes"):
+            _check_count(name, getattr(self, name))
+        _check_resources("limits", self.limits)
 
     def layer(self, name: str) -> LayerPlan:
         """The plan of a node. Raises KeyError for an unknown name."""
@@ -115,7 +148,7 @@ class Plan:
                 layers=tuple(_layer(layer) for layer in document["layers"]),
                 input_bus_bits=document["input_bus_bits"],
                 output_bus_bits=document["output_bus_bits"],
-                limits=Resources(**document["limits"]),
+                limits=_value(Resources, document["limits"]),
                 input_lanes=document["input_lanes"],
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -132,12 +165,44 @@ def _layer_document(layer: LayerPlan) -> dict[str, Any]:
 
 
 def _layer(document: dict[str, Any]) -> LayerPlan:
-    fields = dict(document)
-    fields["resources"] = Resources(**fields["resources"])
-    if fields.get("folding") is not None:
-        folding = dict(fields["folding"])
+    values = dict(document)
+    values["resources"] = _value(Resources, values["resources"])
+    if values.get("folding") is not None:
+        folding = dict(values["folding"])
         folding.pop("derived", None)
-        folding["shape"] = LayerShape(**folding["shape"])
-        folding["packing"] = Packing(**folding["packing"])
-        fields["folding"] = Folding(**folding)
-    return LayerPlan(**fields)
+        folding["shape"] = _value(LayerShape, folding["shape"])
+        folding["packing"] = _value(Packing, folding["packing"])
+        values["folding"] = _value(Folding, folding)
+    return LayerPlan(**values)
+
+
+def _value(kind: type[_Value], document: dict[str, Any]) -> _Value:
+    """A value of a file, whose whole numbers are held to be such: the classes compute with what they are given."""
+    for field in fields(kind):
+        value = document.get(field.name)
+        if field.type == "int" and field.name in document and (isinstance(value, bool) or not isinstance(value, int)):
+            raise TypeError(f"{field.name} must be a whole number, not {value!r}")
+    return kind(**document)
+
+
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a text, not {value!r}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, not {value!r}")
+
+
+def _check_resources(name: str, value: object) -> None:
+    if not isinstance(value, Resources):
+        raise TypeError(f"{name} must be Resources, not {value!r}")
+    for key in REPORT_KEYS:
+        amount = getattr(value, key)
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            raise TypeError(f"{key} of {name} must be a number, not {amount!r}")
+        if not 0 <= amount < inf:
+            raise ValueError(f"{key} of {name} must be 0 or more and finite, not {amount!r}")
