@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import reduce
-from math import ceil
+from math import ceil, inf
 from operator import add
 
 import numpy as np
@@ -14,11 +14,12 @@ from mixq.board import REPORT_KEYS, Board, Resources
 from mixq.containers import container_bits
 from mixq.errors import CheckFailed, UserError
 from mixq.graph import Conv, Dense, Graph, MaxPool, Tensor
+from mixq.packing import PORTS
 from mixq.plan import estimate
 from mixq.plan.chain import Unit, chain
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.folding import Folding
-from mixq.plan.options import Options, least_lanes, options, requantise_method, requantise_resources, scale_of
+from mixq.plan.options import Options, divisors, least_lanes, options, requantise_method, requantise_resources, scale_of
 from mixq.plan.values import LayerPlan, Plan
 from mixq.streams import StreamShape
 
@@ -49,15 +50,18 @@ def plan(
     Raises CheckFailed, with the numbers, where nothing fits or is fast enough; UserError for wrong arguments and for
     graphs that are not a chain.
     """
+    if board.device not in PORTS:
+        raise UserError(f"board {board.name} has {board.device}; plans are made for {', '.join(PORTS)} alone")
     clock = board.clock_mhz if clock_mhz is None else clock_mhz
     for name, value in (("clock_mhz", clock), ("target_fps", target_fps), ("max_cycles", max_cycles)):
-        if value is not None and not value > 0:
-            raise UserError(f"{name} must be positive, not {value!r}")
+        if value is not None and not 0 < value < inf:
+            raise UserError(f"{name} must be positive and finite, not {value!r}")
     if not 0 < budget <= 1:
         raise UserError(f"budget must be above 0 and at most 1, not {budget!r}")
     planner = _Planner(graph, board, _share(limits or board.resources, budget))
     if target_fps is not None:
-        most = int(clock * 1e6 / target_fps)
+        # A rate next to nothing allows more cycles than a float tells apart.
+        most = int(min(clock * 1e6 / target_fps, 2.0**53))
         max_cycles = most if max_cycles is None else min(most, max_cycles)
     lanes, layers = planner.fastest() if max_cycles is None else planner.smallest(max_cycles, clock)
     cycles = max(layer.cycles for layer in layers)
@@ -92,7 +96,7 @@ class _Planner:
 
     def fastest(self) -> Design:
         """The plan with the fewest cycles that fits."""
-        targets = np.unique(np.concatenate([found.cycles for found in self._options.values()]))
+        targets = self._targets()
         best: Design | None = None
         low, high = 0, len(targets) - 1
         while low <= high:
@@ -105,6 +109,16 @@ class _Planner:
         if best is None:
             raise CheckFailed(self._does_not_fit(int(targets[-1])))
         return best
+
+    def _targets(self) -> npt.NDArray[np.int64]:
+        """Numbers of cycles that are worth trying, rising: those of all foldings, or of beats where none multiplies."""
+        choices = [found.cycles for found in self._options.values()]
+        if not choices:
+            choices = [_beats(unit.source) for unit in self._units]
+        targets = np.unique(np.concatenate(choices))
+        # Stages that only move codes may take longer than any folding: at worst a cycle for each code of a tensor.
+        slowest = max(max(unit.source.elements, unit.target.elements) for unit in self._units)
+        return targets if slowest <= targets[-1] else np.append(targets, slowest)
 
     def smallest(self, max_cycles: int, clock: float) -> Design:
         """The cheapest plan that takes at most so many cycles."""
@@ -245,6 +259,12 @@ def input_stream(unit: Unit, folding: Folding) -> StreamShape:
         pixels=folding.in_pixels,
         lanes=folding.lanes,
     )
+
+
+def _beats(tensor: Tensor) -> npt.NDArray[np.int64]:
+    """Beats of one pixel that carry a tensor, for every number of channels that divides its channels."""
+    channels, height, width = tensor.shape
+    return np.array([height * width * lanes for lanes in divisors(channels)], np.int64)
 
 
 def _only_shifts(unit: Unit) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -151,9 +152,9 @@ def test_too_fast_a_wish_names_the_fastest() -> None:
     [
         ({"budget": 0}, "budget must be above 0 and at most 1, not 0"),
         ({"budget": 1.5}, "budget must be above 0 and at most 1, not 1.5"),
-        ({"clock_mhz": -1}, "clock_mhz must be positive, not -1"),
-        ({"target_fps": 0}, "target_fps must be positive, not 0"),
-        ({"max_cycles": 0}, "max_cycles must be positive, not 0"),
+        ({"clock_mhz": -1}, "clock_mhz must be positive and finite, not -1"),
+        ({"target_fps": 0}, "target_fps must be positive and finite, not 0"),
+        ({"max_cycles": 0}, "max_cycles must be positive and finite, not 0"),
     ],
 )
 def test_wrong_arguments(wrong: dict[str, float], message: str) -> None:
@@ -167,3 +168,33 @@ def test_sums_without_requantise_in_the_middle_are_refused() -> None:
     graph = Chain((2, 6, 6), U4).conv(rng.integers(-1, 2, (2, 2, 1, 1)), 2).pool(2, 2).graph()
     with pytest.raises(UserError, match=r"layer conv0: its sums go to pool1 .* not to a requantise node"):
         plan(graph, BOARD)
+
+
+def one(value: int) -> np.ndarray:
+    """Weights of a 1x1 convolution of one channel."""
+    return np.full((1, 1, 1, 1), value)
+
+
+@pytest.mark.parametrize(
+    "graph, cycles",
+    [
+        # The multiplications are over long before the pixels are in.
+        (Chain((1, 20, 30), U8).pool(2, 2).conv(one(3), 4).graph(), 600),
+        (Chain((1, 20, 30), U8).conv(one(3), 4, stride=2).graph(), 600),
+        # Nothing is multiplied at all: all channels of a pixel at a time.
+        (Chain((6, 5, 7), U8).requantise([1] * 6, [-8] * 6, 4, U4).pool(2, 2).graph(), 35),
+    ],
+)
+def test_codes_that_come_in_more_slowly_than_they_are_multiplied(graph: Graph, cycles: int) -> None:
+    assert plan(graph, BOARD).cycles == cycles
+
+
+def test_a_rate_next_to_nothing_is_met_by_the_smallest_plan() -> None:
+    slowest = plan(network(), BOARD, max_cycles=10**9)
+    assert plan(network(), BOARD, target_fps=1e-310).layers == slowest.layers
+
+
+def test_other_devices_are_refused() -> None:
+    with pytest.raises(UserError) as failure:
+        plan(network(), replace(BOARD, device="dsp48e1"))
+    assert str(failure.value) == "board small has dsp48e1; plans are made for dsp48e2 alone"
