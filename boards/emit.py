@@ -52,9 +52,9 @@ def generate(
         tell("building the accelerator")
         try:
             accelerator = build(graph, plan, target)
+            top = AxisTop(accelerator, input_bus_bits=plan.input_bus_bits, output_bus_bits=plan.output_bus_bits)
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder / 'plan.yaml'} does not suit the graph ({error}); plan it again") from error
-        top = AxisTop(accelerator, input_bus_bits=plan.input_bus_bits, output_bus_bits=plan.output_bus_bits)
         return write_build(folder, top, target=target, inputs=INPUTS, progress=tell)
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,3 +184,12 @@ def test_a_plan_of_another_graph_is_refused(build: Path) -> None:
     with pytest.raises(UserError, match=r"plan\.yaml does not suit the graph .*; plan it again"):
         generate(build)
     gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_a_bus_that_holds_no_container_is_refused(build: Path) -> None:
+    replace(Plan.load(build), output_bus_bits=12).save(build)
+    with pytest.raises(UserError, match=r"does not suit the graph \(output_bus_bits: bits must be a multiple"):
+        generate(build)
+    gc.collect()
+    assert not (build / "rtl").exists()
