@@ -116,7 +116,8 @@ def _rounded(values: FloatArray, shift: int, what: str, layer: str) -> IntArray:
     """``round(values * 2^shift)``; a product with a power of two is exact in float64."""
     if not np.isfinite(values).all():
         raise UserError(f"layer {layer}: its {what} is not finite; retrain it or repair the checkpoint")
-    scaled = np.rint(np.ldexp(values, shift))
+    with np.errstate(over="ignore"):
+        scaled = np.rint(np.ldexp(values, shift))
     if np.abs(scaled).max(initial=0.0) >= 2.0**62:
         raise UserError(f"layer {layer}: its {what} is too large for 62 bits at shift {shift}")
     return scaled.astype(np.int64)

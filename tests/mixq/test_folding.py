@@ -89,6 +89,10 @@ def test_the_bound_holds_and_is_tight() -> None:
             {"affine": affine(scale=[1e12], shift=[0.0])},
             "layer c: its batch norm scale is too large for 62 bits at shift 31",
         ),
+        (
+            {"affine": affine(scale=[1.0], shift=[1e308])},
+            "layer c: its batch norm shift is too large for 62 bits at shift 31",
+        ),
     ],
 )
 def test_what_cannot_be_folded_is_refused(change: dict[str, object], message: str) -> None:
