@@ -73,7 +73,7 @@ def plan(
         max_dsp=max_dsp,
         max_lut=max_lut,
     )
-    _show(folder, graph, made)
+    _show(folder, made)
 
 
 def make_plan(
@@ -109,7 +109,7 @@ def make_plan(
     return made
 
 
-def _show(folder: BuildFolder, graph: Graph, plan: Plan) -> None:
+def _show(folder: BuildFolder, plan: Plan) -> None:
     rows = []
     for layer in plan.layers:
         folding = layer.folding
