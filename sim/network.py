@@ -64,14 +64,16 @@ class NetworkRun:
 
     @property
     def cycles_per_frame(self) -> int:
-        """Cycles between the last beats of the last two frames; the steady rate when nothing stalls.
+        """Cycles between the last beats of the two frames before the last one; the steady rate when nothing stalls.
+
+        The very last frame has none behind it that shares the stages, so it may be through a little earlier.
 
         Raises:
             ValueError: fewer than three frames came out.
         """
         if len(self.last_beat_cycles) < 3:
             raise ValueError(f"frames must be at least 3 to measure a rate, not {len(self.last_beat_cycles)!r}")
-        return self.last_beat_cycles[-1] - self.last_beat_cycles[-2]
+        return self.last_beat_cycles[-2] - self.last_beat_cycles[-3]
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,7 @@ def _run_free(
         design.sources,
         input_bytes=design.input_bytes,
         output_bytes=design.output_bytes,
+        other_inputs=design.other_inputs,
         folder=folder,
         optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > _MANY_FRAMES else "compile"),
     )

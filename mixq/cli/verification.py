@@ -121,11 +121,10 @@ def verify_frames(
             speed = _simulate(folder, graph, codes[:extra], simulator, "none", seed, lambda done: update(count + done))
     found = decoded(run.outputs, graph)[:count]
     missing = (count - len(found)) * int(np.prod(expected.shape[1:]))
-    lasts = speed.last_beat_cycles
     performance = Performance(
         simulator=simulator,
         frames=count,
-        cycles_per_frame=lasts[-2] - lasts[-3] if len(lasts) >= 3 else None,
+        cycles_per_frame=speed.cycles_per_frame if len(speed.last_beat_cycles) >= 3 else None,
         latency_cycles=speed.latency,
         mismatches=int((found != expected[: len(found)]).sum()) + missing,
         sim_seconds=round(run.sim_seconds, 3),

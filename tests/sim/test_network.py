@@ -211,3 +211,24 @@ def test_refused_verilog_says_why(tmp_path: Path, simulator: str) -> None:
     (rtl / "mixq_top.v").write_text(text.replace("reg valid, last;", "reg last;"))
     with pytest.raises(CheckFailed, match=r"refuses the Verilog:(.|\n)*valid"):
         _simulate(rtl, simulator, tmp_path)
+
+
+def _run(lasts: list[int]) -> NetworkRun:
+    return NetworkRun(
+        simulator="none",
+        outputs=[],
+        input_start_cycles=[0],
+        first_beat_cycles=[],
+        last_beat_cycles=lasts,
+        cycles=0,
+        build_seconds=0.0,
+        sim_seconds=0.0,
+        protocol_errors=[],
+    )
+
+
+def test_the_rate_is_that_of_frames_with_another_behind_them() -> None:
+    assert _run([25, 40, 55, 66]).cycles_per_frame == 15
+    with pytest.raises(ValueError) as failure:
+        _ = _run([25, 40]).cycles_per_frame
+    assert str(failure.value) == "frames must be at least 3 to measure a rate, not 2"
