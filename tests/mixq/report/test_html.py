@@ -206,6 +206,14 @@ def test_what_is_missing_is_left_out_with_the_command(tmp_path: Path) -> None:
     assert "Cycles per frame" not in page.text
 
 
+def test_a_page_with_a_plan_does_not_plan_anew(build: Path) -> None:
+    """Without the limits that it was made with, another plan would come out."""
+    _, page = page_of(build)
+    assert "mixq generate quick" in page.text
+    assert "whose plan.yaml holds the plan and its limits" in page.text
+    assert "mixq plan" not in page.text
+
+
 def test_uncounted_cells_are_said_to_be(build: Path) -> None:
     _, page = page_of(build)
     assert "count the emitted Verilog's cells with mixq estimate quick" in page.text
