@@ -108,10 +108,11 @@ class BuildFolder:
         present = [name for name in GRAPH_FILES if (self.path / name).is_file()]
         if not present or self._holds(graph):
             return False
-        for name in ("graph.json", "graph.npz", "plan.yaml", "manifest.json", "steps.json"):
-            (self.path / name).unlink(missing_ok=True)
         for folder in (self.rtl, self.report, self.codes.parent, self.checkpoint.parent):
             shutil.rmtree(folder, ignore_errors=True)
+        # The graph goes last: while it stands, whoever was cut short here finds the rest to be another graph's.
+        for name in ("steps.json", "manifest.json", "plan.yaml", *reversed(GRAPH_FILES)):
+            (self.path / name).unlink(missing_ok=True)
         return True
 
     def forget_results_of_rtl(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,37 @@ def test_another_graph_leaves_what_does_not_follow_from_it(folder: BuildFolder) 
     assert left == ["mine.txt", "sim/model"]
     with pytest.raises(UserError, match=r"is no build folder \(it has no graph.json\); make one with: mixq import$"):
         folder.load_graph()
+
+
+class Killed(BaseException):
+    """Like the end of the process."""
+
+
+@pytest.mark.parametrize("last", ["rtl", "checkpoints", "steps.json", "plan.yaml", "graph.npz", "graph.json"])
+def test_what_a_killed_process_left_goes_with_the_next_start(
+    folder: BuildFolder, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before ``last`` is removed."""
+    unlink, rmtree = Path.unlink, shutil.rmtree
+
+    def dying_unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name == last:
+            raise Killed
+        unlink(path, missing_ok=missing_ok)
+
+    def dying_rmtree(path: Path, ignore_errors: bool) -> None:
+        if path.name == last:
+            raise Killed
+        rmtree(path, ignore_errors=ignore_errors)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", dying_unlink)
+        patch.setattr(shutil, "rmtree", dying_rmtree)
+        with pytest.raises(Killed):
+            folder.start(random_network(1))
+    assert folder.start(random_network(1))
+    left = sorted(path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file())
+    assert left == ["mine.txt", "sim/model"]
 
 
 def test_a_damaged_graph_is_another_graph(folder: BuildFolder) -> None:
