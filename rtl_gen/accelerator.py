@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -38,11 +40,20 @@ class Accelerator(wiring.Component):
         source = self._input_shape = StreamShape(*first.shape, first.format, pixels=1, lanes=plan.input_lanes)
         for unit in units:
             stage = _stage(unit, plan, target)
-            for number, (before, after) in enumerate(bridge(source, stage.input_shape)):
-                self._stages.append((f"{unit.node.name}_converter_{number}", converter(before, after)))
-            self._stages.append((_instance_name(unit.node.name), stage))
+            # Multipliers take every code of the width; the graph may say that not all of them occur.
+            target_shape = replace(stage.input_shape, format=unit.source.format)
+            for number, (before, after) in enumerate(bridge(source, target_shape)):
+                self._add(f"{unit.node.name}_converter_{number}", converter(before, after))
+            self._add(_instance_name(unit.node.name), stage)
             source = stage.output_shape
         super().__init__(stage_signature(self.input_shape.payload_bits, self.output_shape.payload_bits))
+
+    def _add(self, name: str, stage: Stage) -> None:
+        """Put a stage behind the others, with underscores behind its name where another layer is called so."""
+        taken = {other for other, _ in self._stages}
+        while name in taken:
+            name += "_"
+        self._stages.append((name, stage))
 
     @property
     def stages(self) -> list[tuple[str, Stage]]:
@@ -101,6 +112,10 @@ def _check_plan(units: list[Unit], plan: Plan) -> None:
         folding = planned[unit.node.name].folding
         if unit.is_layer and (folding is None or folding.shape != unit.shape):
             raise ValueError(f"plan must fold {unit.node.name} as {unit.shape}, not {folding!r}")
+        if unit.is_layer and folding is not None:
+            codes = (folding.packing.act_bits, folding.packing.act_signed)
+            if codes != (unit.source.format.width, unit.source.format.signed):
+                raise ValueError(f"plan must pack {unit.node.name} for its input {unit.source.format}, not {codes!r}")
 
 
 def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:

@@ -12,6 +12,7 @@ from rtl_gen.dsp import Target
 from rtl_gen.line_buffer import LINE_BUFFER_LATENCY
 from rtl_gen.mac_chain import MacChain, activation_operand, operand_bits
 from rtl_gen.memory import memory_style
+from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
 from rtl_gen.rom import Rom, merged_images
 
@@ -122,7 +123,7 @@ def _weight_memories(folding: Folding, weights: IntArray, name: str) -> list[Rom
     style = memory_style(width, folding.weight_depth)
     return [
         Rom(
-            f"{name}_weights_{i}",
+            joined_name(name, f"weights_{i}"),
             width,
             folding.weight_depth,
             [_joined(words[:, i :: folding.cascade, address], folding) for address in range(folding.weight_depth)],

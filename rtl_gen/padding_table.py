@@ -9,13 +9,14 @@ from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
 from rtl_gen.convolution_constants import ConvolutionConstants
+from rtl_gen.names import joined_name
 from rtl_gen.rom import Rom
 
 
 class PaddingTable(wiring.Component):
     """``left`` and ``right`` of :class:`rtl_gen.convolution_constants.ConvolutionConstants` for one fold at a time.
 
-    They follow from the weights, and lie in a memory file beside those: the Verilog itself knows no weight.
+    They follow from the weights. Of several folds they lie in a memory file beside those, of one they are constants.
 
     Parameters: folding; constants; name, of the layer, for the memory file.
 
@@ -35,7 +36,7 @@ class PaddingTable(wiring.Component):
         self._rom: Rom | None = None
         if self._used and folding.folds > 1:
             words = [sum(int(row[c]) << (bits * i) for i, c in enumerate(self._used)) for row in self._rows]
-            self._rom = Rom(f"{name}_padding", bits * len(self._used), folding.folds, words)
+            self._rom = Rom(joined_name(name, "padding"), bits * len(self._used), folding.folds, words)
         super().__init__(
             {
                 "fold": In(range(folding.folds)),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -48,7 +49,29 @@ def planned(graph: Graph, dsps: int) -> Plan:
     return plan(graph, load_board("ultra96-v2"), limits=Resources(70560, 141120, dsps, 216, 0))
 
 
-CASES = [(image_network, 8), (image_network, 60), (pixel_network, 5), (pixel_network, 200)]
+def narrow_network() -> Graph:
+    """Codes that do not use their whole width, unsigned and signed, and a name of 63 characters."""
+    rng = np.random.default_rng(3)
+    chain = Chain((2, 5, 6), IntFormat(4, False, 1, 13), 1 / 16)
+    scales(rng, chain.conv(weights(rng, 4, 4, 2, 3, 3), 4, padding=1), 12, IntFormat(4, False, 0, 9)).pool(2, 2)
+    chain.conv(weights(rng, 3, 4, 4, 1, 1), 3).requantise([9, -7, 5, 0], [40, -9, 0, 77], 6, IntFormat(5, True, -9, 14))
+    graph = chain.dense(weights(rng, 6, 5, 4 * 2 * 3), 6).graph("narrow")
+    return renamed(graph, graph.nodes[0].name, "c" * 63)
+
+
+def renamed(graph: Graph, old: str, new: str) -> Graph:
+    """The graph with another name of one node."""
+    return replace(graph, nodes=tuple(replace(node, name=new) if node.name == old else node for node in graph.nodes))
+
+
+CASES = [
+    (image_network, 8),
+    (image_network, 60),
+    (pixel_network, 5),
+    (pixel_network, 200),
+    (narrow_network, 6),
+    (narrow_network, 40),
+]
 
 
 def hold_network(graph: Graph, chosen: Plan, simulator: str, work_dir: Path, seed: int) -> None:
@@ -108,3 +131,37 @@ def test_a_plan_of_another_graph_is_refused() -> None:
     other = planned(pixel_network(), 5)
     with pytest.raises(ValueError, match="plan must have every layer of the graph"):
         build(image_network(), other)
+
+
+def test_long_names_are_shortened_in_files() -> None:
+    graph = narrow_network()
+    names = build(graph, planned(graph, 6)).memory_images
+    assert any(name.startswith("ccc") for name in names)
+    assert max(map(len, names)) == len("c" * 63 + ".mem")
+
+
+def test_layers_may_be_called_like_other_stages() -> None:
+    graph = image_network()
+    chosen = planned(graph, 8)
+    stages = [name for name, _ in build(graph, chosen).stages]
+    converter = next(name for name in stages if "_converter_" in name)
+    last = graph.nodes[-1].name
+    assert converter != f"{last}_converter_0"
+    graph = renamed(graph, last, converter)
+    layers = (*chosen.layers[:-1], replace(chosen.layers[-1], name=converter))
+    names = [name for name, _ in build(graph, replace(chosen, layers=layers)).stages]
+    assert len(set(names)) == len(names)
+    assert f"{converter}_" in names
+
+
+def test_packings_for_other_codes_are_refused() -> None:
+    graph = pixel_network()
+    chosen = planned(graph, 5)
+    layer = chosen.layers[0]
+    assert layer.folding is not None
+    other = replace(layer.folding, packing=replace(layer.folding.packing, act_signed=True))
+    wrong = replace(chosen, layers=(replace(layer, folding=other), *chosen.layers[1:]))
+    with pytest.raises(ValueError) as failure:
+        build(graph, wrong)
+    taken = "IntFormat(width=8, signed=False, low=0, high=255)"
+    assert str(failure.value) == f"plan must pack {layer.name} for its input {taken}, not (8, True)"
