@@ -9,7 +9,10 @@ elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.n
 from __future__ import annotations
 
 import io
+import math
 import os
+import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +26,7 @@ from torch import nn
 from mixq.determinism import reproducible
 from mixq.errors import UserError
 from mixq.files import write_atomic
+from mixq.graph.tensor import MAX_AXIS, MAX_ELEMENTS
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
 from mixq.networks import NetworkTable, network
@@ -81,9 +85,9 @@ def load_checkpoint(
     state = content
     if isinstance(content.get("state_dict"), Mapping):
         state = content["state_dict"]
-        network_name = network_name or _text(content.get("network"))
-        weight_bits = weight_bits if weight_bits is not None else _widths(content.get("weight_bits"))
-        act_bits = act_bits if act_bits is not None else _widths(content.get("act_bits"))
+        network_name = _agreed(path, network_name, _text(content.get("network")))
+        weight_bits = weight_bits if weight_bits is not None else _widths(path, "weight_bits", content)
+        act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
     model = build_model(_table(network_name, input_shape), weight_bits=weight_bits, act_bits=act_bits)
     _load_state(model, state, path)
     return model.eval()
@@ -170,18 +174,31 @@ def _table(network_name: str | None, input_shape: tuple[int, int, int] | None) -
     table = network(network_name)
     if input_shape is not None:
         table = replace(table, input_shape=input_shape)
+    given = ",".join(map(str, table.input_shape))
+    if max(table.input_shape) > MAX_AXIS or math.prod(table.input_shape) > MAX_ELEMENTS:
+        most = f"{MAX_AXIS} along an axis and {MAX_ELEMENTS} elements at most"
+        raise UserError(f"images of the shape {given} are too large; a tensor may have {most}")
     if any(min(shape) < 1 for shape in table.shapes()):
-        given = ",".join(map(str, table.input_shape))
         raise UserError(f"images of the shape {given} are too small for {table.name}; give larger ones")
     return table
+
+
+def _agreed(path: Path, given: str | None, stored: str | None) -> str | None:
+    """Name of the network, which the user and the checkpoint must agree on where both say one."""
+    if given is not None and stored is not None and network(given).name != network(stored).name:
+        raise UserError(f"{path} is a checkpoint of {stored}, not {given}; leave --network out")
+    return stored if given is None else given
 
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _widths(value: object) -> list[int] | None:
-    return list(value) if isinstance(value, list | tuple) else None
+def _widths(path: Path, key: str, content: Mapping[str, Any]) -> list[int] | None:
+    value = content.get(key)
+    if value is not None and not isinstance(value, list | tuple):
+        raise UserError(f"{path}: {key} must be a list of widths, not {value!r}; save the checkpoint again")
+    return None if value is None else list(value)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -191,6 +208,8 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UserError(f"{path} is no checkpoint; give a file that ends in {', '.join(readers)}")
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise UserError(f"{path} cannot be read as a checkpoint (it is no regular file); give the path of one")
         if size > MAX_BYTES:
             raise UserError(f"{path} has {size} bytes; a checkpoint may have {MAX_BYTES} at most")
         content = readers[path.suffix](path)
@@ -198,6 +217,11 @@ def _read(path: Path) -> Mapping[str, Any]:
         raise UserError(f"there is no file {path}; check the path") from None
     except UserError:
         raise
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint (it is damaged, or holds more than tensors and plain values); "
+            "save the model's state_dict() again"
+        ) from None
     except Exception as error:  # a damaged file fails in as many ways as there are libraries below
         reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
         raise UserError(f"{path} cannot be read as a checkpoint ({reason}); save it again") from None
@@ -207,7 +231,9 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _read_pt(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    with warnings.catch_warnings():  # whatever is odd about the file is told in the error's one line
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_npz(path: Path) -> dict[str, torch.Tensor]:
@@ -236,6 +262,8 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
     for name, value in state.items():
         if not isinstance(value, torch.Tensor) or value.dtype.is_complex:
             raise UserError(f"{path}: {name} is no tensor of real numbers; save the state_dict again")
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            raise UserError(f"{path}: {name} is no dense tensor with values; save the state_dict of the plain model")
         if value.shape != expected[name].shape:
             shapes = f"{tuple(expected[name].shape)}, not {tuple(value.shape)}"
             raise UserError(f"{path}: {name} must have the shape {shapes}; check --network and --input-shape")

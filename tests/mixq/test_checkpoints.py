@@ -236,3 +236,36 @@ def test_images_of_another_shape() -> None:
     with pytest.raises(UserError) as refusal:
         load_source("random:1", "digits-cnn", input_shape=(1, 3, 8))
     assert str(refusal.value) == "images of the shape 1,3,8 are too small for digits_cnn; give larger ones"
+
+
+def test_tensors_without_plain_values(model: NetworkModel, tmp_path: Path) -> None:
+    state = dict(model.state_dict())
+    weight = state["conv1.weight"]
+    for odd in (weight.to_sparse(), weight.to("meta")):
+        assert refusal(tmp_path, {**state, "conv1.weight": odd}) == (
+            ": conv1.weight is no dense tensor with values; save the state_dict of the plain model"
+        )
+
+
+def test_widths_that_are_no_list(model: NetworkModel, tmp_path: Path) -> None:
+    content = {"state_dict": model.state_dict(), "network": "digits_cnn", "act_bits": 5}
+    assert refusal(tmp_path, content) == ": act_bits must be a list of widths, not 5; save the checkpoint again"
+
+
+def test_the_name_given_must_be_the_checkpoints(model: NetworkModel, tmp_path: Path) -> None:
+    save_checkpoint(model, tmp_path / "m.pt")
+    assert same(load_checkpoint(tmp_path / "m.pt", "digits-cnn"), model)
+    with pytest.raises(UserError, match=r"m\.pt is a checkpoint of digits_cnn, not vgg-tiny; leave --network out"):
+        load_checkpoint(tmp_path / "m.pt", "vgg-tiny")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.pt")
+    with pytest.raises(UserError, match=r"m.pt cannot be read as a checkpoint \(it is no regular file\)"):
+        load_checkpoint(tmp_path / "m.pt", "digits_cnn")
+
+
+@pytest.mark.parametrize("shape", [(1, 999_999_999, 999_999_999), (3, 60_000, 60_000)])
+def test_images_that_no_graph_holds(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(UserError, match="are too large; a tensor may have 65536 along an axis and 67108864 elements"):
+        load_source("random:1", "digits_cnn", input_shape=shape)
