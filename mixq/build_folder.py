@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from mixq.errors import UserError
+from mixq.files import read_json
 from mixq.graph import Graph
+from mixq.graph.files import FORMAT_NAME
 from mixq.plan import Plan
 
 GRAPH_FILES = ("graph.json", "graph.npz")
@@ -102,14 +105,20 @@ class BuildFolder:
     def start(self, graph: Graph) -> bool:
         """Make the folder ready for ``graph``: what followed from another graph goes. Returns whether it was another.
 
-        The graph itself is not written; until it is, the folder is none that other verbs take.
+        The graph itself is not written; until it is, the folder is none that other verbs take. What MixQ did not write
+        stays, but for files in ``rtl/`` and ``report/``. UserError where graph.json is some other program's.
         """
         make_folder(self.path)
         present = [name for name in GRAPH_FILES if (self.path / name).is_file()]
         if not present or self._holds(graph):
             return False
-        for folder in (self.rtl, self.report, self.codes.parent, self.checkpoint.parent):
+        self._check_ours()
+        for folder in (self.rtl, self.report):
             shutil.rmtree(folder, ignore_errors=True)
+        for path in (self.codes, self.expected, self.checkpoint):
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # missing, or it holds files of the user's
+                path.parent.rmdir()
         # The graph goes last: while it stands, whoever was cut short here finds the rest to be another graph's.
         for name in ("steps.json", "manifest.json", "plan.yaml", *reversed(GRAPH_FILES)):
             (self.path / name).unlink(missing_ok=True)
@@ -119,6 +128,16 @@ class BuildFolder:
         """Remove the reports that were measured on Verilog which is no longer there."""
         for path in (*self.report.glob("rtlsim_performance*.json"), self.report / "synth_resources.json"):
             path.unlink(missing_ok=True)
+
+    def _check_ours(self) -> None:
+        """UserError where graph.json is sound JSON, but no graph: then the folder is no build of ours to clear."""
+        path = self.path / GRAPH_FILES[0]
+        try:
+            document = read_json(path)
+        except UserError:
+            return
+        if not isinstance(document, dict) or document.get("format") != FORMAT_NAME:
+            raise UserError(f"{path} is no graph of MixQ's, so {self} is not cleared; choose another folder")
 
     def _holds(self, graph: Graph) -> bool:
         try:

@@ -41,7 +41,7 @@ class Killed(BaseException):
     """Like the end of the process."""
 
 
-@pytest.mark.parametrize("last", ["rtl", "checkpoints", "steps.json", "plan.yaml", "graph.npz", "graph.json"])
+@pytest.mark.parametrize("last", ["rtl", "model.pt", "steps.json", "plan.yaml", "graph.npz", "graph.json"])
 def test_what_a_killed_process_left_goes_with_the_next_start(
     folder: BuildFolder, last: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +71,21 @@ def test_what_a_killed_process_left_goes_with_the_next_start(
 def test_a_damaged_graph_is_another_graph(folder: BuildFolder) -> None:
     (folder.path / "graph.json").write_text("{")
     assert folder.start(random_network(0))
+
+
+def test_files_of_the_users_stay(folder: BuildFolder) -> None:
+    mine = folder.path / "checkpoints/best.pt"
+    mine.write_text("mine")
+    assert folder.start(random_network(1))
+    assert mine.read_text() == "mine" and not folder.checkpoint.exists() and not folder.codes.parent.exists()
+
+
+@pytest.mark.parametrize("text", ['{"format": "other"}', "[]", '{"nodes": []}'])
+def test_a_folder_of_another_program_is_not_cleared(folder: BuildFolder, text: str) -> None:
+    (folder.path / "graph.json").write_text(text)
+    with pytest.raises(UserError, match=r"graph.json is no graph of MixQ's, so .* is not cleared; choose another"):
+        folder.start(random_network(1))
+    assert folder.checkpoint.is_file() and folder.rtl.is_dir() and (folder.path / "graph.json").read_text() == text
 
 
 def test_a_new_folder_is_made(tmp_path: Path) -> None:

@@ -56,6 +56,16 @@ def test_write_atomic_without_a_folder(tmp_path: Path) -> None:
     assert message_of(write_atomic, path, "x") == f"cannot write {path}: No such file or directory"
 
 
+def test_write_atomic_replaces_no_device(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    for target in (path, tmp_path):
+        assert message_of(write_atomic, target, "x") == (
+            f"cannot write {target}: it is no regular file; give the path of a file"
+        )
+    assert stat.S_ISFIFO(path.stat().st_mode) and os.listdir(tmp_path) == ["pipe"]
+
+
 def test_reading_what_is_no_file(tmp_path: Path) -> None:
     assert message_of(read_bytes, tmp_path / "none") == f"{tmp_path}/none: no such file"
     assert message_of(read_bytes, tmp_path) == f"{tmp_path}: not a file"
