@@ -37,6 +37,8 @@ WIDTHS = range(2, 9)
 KERNELS = (1, 3, 5)
 """Kernel sizes along the row that are supported."""
 
+_MOST_OPERANDS = 64
+
 WeightRange = Literal["full", "narrow"]
 IntArray = npt.NDArray[np.int64]
 
@@ -95,6 +97,7 @@ class Packing:
 
     Raises
     ------
+    TypeError: where a flag is no bool.
     ValueError: where an operand does not fit its port, lanes overlap, or not even one product fits its lanes.
     """
 
@@ -124,8 +127,14 @@ class Packing:
             raise ValueError(f"device must be one of {', '.join(PORTS)}, not {self.device!r}")
         if not 1 <= self.taps <= self.kernel:
             raise ValueError(f"taps must be from 1 to kernel, not {self.taps!r}")
-        if self.pixels < 1 or self.channels < 1:
-            raise ValueError(f"pixels and channels must be at least 1, not {(self.pixels, self.channels)!r}")
+        for name in ("act_on_wide", "act_signed"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
+        # Each takes at least a bit of a port; the bound keeps a hostile plan from being looked at for hours.
+        if not (1 <= self.pixels <= _MOST_OPERANDS and 1 <= self.channels <= _MOST_OPERANDS):
+            raise ValueError(
+                f"pixels and channels must be from 1 to {_MOST_OPERANDS}, not {(self.pixels, self.channels)!r}"
+            )
         if not self._fits():
             raise ValueError(f"operands must fit their ports and lanes must hold one product, not {self!r}")
 

@@ -297,7 +297,7 @@ def test_solve_refuses_what_is_no_integer(value: Any) -> None:
         ({"device": "dsp58"}, "device must be one of dsp48e2, not 'dsp58'"),
         ({"taps": 0}, "taps must be from 1 to kernel, not 0"),
         ({"taps": 4}, "taps must be from 1 to kernel, not 4"),
-        ({"pixels": 0}, "pixels and channels must be at least 1, not (0, 1)"),
+        ({"pixels": 0}, "pixels and channels must be from 1 to 64, not (0, 1)"),
     ],
 )
 def test_packing_refuses(fields: dict[str, Any], message: str) -> None:
@@ -353,3 +353,18 @@ def test_encode_refuses() -> None:
     with pytest.raises(ValueError) as error:
         solve(4, 4).encode_weights([[0, 8, 0]])
     assert str(error.value) == "weights must be from -7 to 7, not 0..8"
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"pixels": 1 << 31}, ValueError, "pixels and channels must be from 1 to 64, not (2147483648, "),
+        ({"channels": 65}, ValueError, "pixels and channels must be from 1 to 64, not ("),
+        ({"act_on_wide": []}, TypeError, "act_on_wide must be True or False, not []"),
+        ({"act_signed": 1}, TypeError, "act_signed must be True or False, not 1"),
+    ],
+)
+def test_geometry_from_a_hostile_file(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        replace(solve(4, 4), **change)
+    assert str(raised.value).startswith(message)
