@@ -158,14 +158,14 @@ def simulate(
 def _read_design(rtl_dir: Path) -> _Design:
     listing = rtl_dir / "files.f"
     if listing.is_file():
-        lines = (line.split("//")[0].strip() for line in listing.read_text().splitlines())
+        lines = (line.split("//")[0].strip() for line in _text(listing).splitlines())
         sources = [rtl_dir / line for line in lines if line]
     else:
         sources = sorted(rtl_dir.glob("*.v"))
     missing = [path.name for path in sources if not path.is_file()]
     if missing or not sources:
         raise UserError(f"{rtl_dir} must hold {', '.join(missing) or f'{TOP}.v'}; generate the build again")
-    texts = [path.read_text() for path in sources]
+    texts = [_text(path) for path in sources]
     holder = next((text for text in texts if f"module {TOP}" in text), "")
     ports = module_ports(holder, TOP)
     required = ("tdata", "tvalid", "tready", "tlast", "tkeep")
@@ -192,6 +192,13 @@ def _read_design(rtl_dir: Path) -> _Design:
         output_bytes=ports[f"{_OUTPUT}_tdata"].width // 8,
         other_inputs=tuple(others),
     )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text (byte {error.start}); generate the build again") from None
 
 
 def _run_free(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ VERB_MODULES = (
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+#: Characters of a fault's line.
+LONGEST_MESSAGE = 800
 
 
 def build_app() -> typer.Typer:
@@ -74,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130: interrupted. 141: the reader of the output has gone. Each fault is one line on standard error.
     An exception of any other kind is a fault of this program and keeps its traceback.
     """
+    _mend_streams()
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = build_app()(args=words, prog_name="mixq", standalone_mode=False)
@@ -88,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain("interrupted", INTERRUPTED)
     except BrokenPipeError:
         return _drop_output()
+    except MemoryError:
+        return _complain("there is not enough memory for this; give a smaller network or fewer frames", 2)
     except OSError as error:
         # A full disk, a folder that may not be written: the machine's state, not a fault of the program.
         where = f" ({error.filename})" if error.filename else ""
@@ -108,6 +114,16 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _mend_streams() -> None:
+    """Gives a standard stream that is closed nowhere to write to, and lets names of files that are no text through."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _drop_output() -> int:
     """Sends what is still buffered nowhere: it has no reader, and must not be written when Python exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,6 +131,12 @@ def _drop_output() -> int:
 
 
 def _complain(message: str, status: int) -> int:
-    """Writes the message as one line on standard error and hands the exit status through."""
-    typer.echo(f"mixq: {' '.join(message.split())}", err=True)
+    """Writes the message as one line on standard error and hands the exit status through.
+
+    A message that quotes a file may be as long as the file: the middle of such a one is left out.
+    """
+    line = " ".join(message.split())
+    if len(line) > LONGEST_MESSAGE:
+        line = f"{line[: LONGEST_MESSAGE - 200]} ... {line[-195:]}"
+    typer.echo(f"mixq: {line}", err=True)
     return status

@@ -20,7 +20,7 @@ def read_frames(path: Path) -> npt.NDArray[Any]:
     data = read_bytes(path, max_bytes=MAX_BYTES)
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError, KeyError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, KeyError, TypeError, OverflowError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:100]
         raise UserError(f"{path} is no .npy file of integers ({reason}); write it with numpy.save") from None
     if not isinstance(array, np.ndarray):

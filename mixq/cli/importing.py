@@ -64,6 +64,8 @@ def import_network(
     shape = options.shape("--input-shape", input_shape)
     weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
     folder = BuildFolder(out)
+    if not source:
+        raise UserError("SOURCE is empty; give random:SEED, a checkpoint or a folder with a graph")
     if source.lower().endswith((".onnx", ".qonnx")):
         raise UserError(
             f"{source}: ONNX files are not supported yet; give a checkpoint (.pt, .npz, .safetensors) or random:SEED "

@@ -19,6 +19,9 @@ from mixq.graph import Graph
 from mixq.plan import Plan
 from mixq.plan import plan as plan_graph
 
+#: No fabric is clocked higher; a larger number is hertz or a mistake.
+MAX_CLOCK_MHZ = 10_000
+
 
 def register(app: typer.Typer) -> None:
     """Adds the verb."""
@@ -60,6 +63,8 @@ def plan(
     for name, value in (("--clock-mhz", clock_mhz), ("--target-fps", target_fps), ("--budget", budget)):
         if value is not None and not math.isfinite(value):
             raise UserError(f"{name} must be a number, not {value!r}")
+    if clock_mhz is not None and clock_mhz > MAX_CLOCK_MHZ:
+        raise UserError(f"--clock-mhz must be at most {MAX_CLOCK_MHZ}, in MHz, not {clock_mhz:g}")
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
     made = make_plan(

@@ -34,8 +34,8 @@ def write_page(folder: BuildFolder) -> list[str]:
     """Write ``report/index.html`` from what there is; return the summary's lines, the last of which names the page."""
     from mixq.report import summary, write_html
 
-    plan = folder.load_plan()
-    write_estimates(folder, folder.load_graph(), plan)
+    graph, plan = folder.load_graph(), folder.load_plan()
+    write_estimates(folder, graph, plan)
     write_html(folder.path, board=_board(plan.board))
     return summary(folder.path)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -105,3 +108,37 @@ def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
     complaint = process.stderr.read()
     process.stderr.close()
     assert (process.wait(), complaint) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_closed_stream_is_no_fault(closed: str) -> None:
+    code = (
+        "import sys, mixq.cli\nsys.exit(mixq.cli.main(['packings', '--kernel', '3', '--weight-bits', '4', '--json']))"
+    )
+    done = subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}>&-', sys.executable, code], capture_output=True)
+    assert done.returncode == 0
+    assert done.stdout == b"" if closed == "1" else len(json.loads(done.stdout)) == 7
+
+
+def test_names_that_are_no_text_can_be_shown(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff.npy"
+    code = "import sys, mixq.cli\nsys.exit(mixq.cli.main(['report', sys.argv[1]]))"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, env=environment)
+    assert (done.returncode, done.stderr.count(b"\n"), done.stderr[:6]) == (2, 1, b"mixq: ")
+    assert b"\\udcff.npy" in done.stderr
+
+
+@pytest.mark.usefixtures("verb")
+@pytest.mark.parametrize("error", [UserError("a" * 5000 + "; mend it")])
+def test_a_long_line_loses_its_middle(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work"]) == 2
+    line = capsys.readouterr().err
+    assert len(line) < 900 and line.startswith("mixq: aaaa") and line.endswith("a; mend it\n")
+
+
+@pytest.mark.usefixtures("verb")
+@pytest.mark.parametrize("error", [MemoryError()])
+def test_too_little_memory_is_one_line(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["work"]) == 2
+    assert capsys.readouterr().err.startswith("mixq: there is not enough memory for this; give a smaller")

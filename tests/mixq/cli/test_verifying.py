@@ -133,11 +133,16 @@ def test_what_is_refused(build: Path, tmp_path: Path, mixq: Run, monkeypatch: py
     assert refused("verify", tmp_path) == (
         f"mixq: {tmp_path} is no build folder (it has no graph.json); make one with: mixq import"
     )
-    codes.unlink()
+    codes.rename(tmp_path / "in.npy")
     assert refused("verify", build) == f"mixq: {codes} is missing; name a file of frames with --inputs"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert refused("verify", build, "--simulator", "icarus") == (
         "mixq: Icarus Verilog is missing; install it with: sudo apt-get install iverilog"
+    )
+    (build / "rtl/files.f").write_bytes(b"\xff\n")
+    monkeypatch.undo()
+    assert refused("verify", build, "--inputs", tmp_path / "in.npy", "--simulator", "icarus") == (
+        f"mixq: {(build / 'rtl/files.f').resolve()} is no text (byte 0); generate the build again"
     )
     (build / "rtl/mixq_top.v").unlink()
     assert refused("verify", build) == (f"mixq: {build / 'rtl'} holds no Verilog; make it with: mixq generate {build}")
@@ -159,6 +164,14 @@ def test_inputs_that_no_network_takes(array: np.ndarray, line: str, build: Path,
     outcome = mixq("run", build, "--inputs", tmp_path / "in.npy", "--outputs", tmp_path / "out.npy")
     assert outcome.status == 2 and line in outcome.complaint
     assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.parametrize("shape", [f"({1 << 40}, 1, 4, 4)", f"({9**30}, 1, 4, 4)", "(True, 1, 4, 4)"])
+def test_headers_that_promise_too_much(shape: str, build: Path, tmp_path: Path, mixq: Run) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    (tmp_path / "in.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    outcome = mixq("run", build, "--inputs", tmp_path / "in.npy", "--outputs", tmp_path / "out.npy")
+    assert outcome.status == 2 and "in.npy is no .npy file of integers (" in outcome.complaint
 
 
 def test_run_gives_the_interpreters_integers(built: Path, tmp_path: Path, mixq: Run) -> None:
