@@ -51,6 +51,8 @@ def replace_folder(target: Path, files: Mapping[str, bytes | str]) -> None:
     for name in files:
         if Path(name).name != name or name in ("", ".", ".."):
             raise ValueError(f"files must have bare names, not {name!r}")
+    if target.exists() and not target.is_dir():
+        raise UserError(f"cannot write {target}: it is no folder; remove it or rename it")
     recover(target)
     fresh, aside = _beside(target)
     try:
@@ -76,6 +78,8 @@ def recover(target: Path) -> None:
     if aside.is_dir() and not target.exists():
         aside.rename(target)
     for folder in (fresh, aside):
+        if folder.is_symlink():  # the name is ours, what it points at is not
+            folder.unlink()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -146,3 +146,21 @@ def test_a_folder_that_is_missing_cannot_be_held(tmp_path: Path) -> None:
     with pytest.raises(UserError) as failure, locked(tmp_path / "none"):
         pass
     assert str(failure.value) == f"cannot open the folder {tmp_path / 'none'}: No such file or directory"
+
+
+def test_a_file_in_the_folders_place_stays(tmp_path: Path) -> None:
+    target = tmp_path / "rtl"
+    target.write_text("mine")
+    with pytest.raises(UserError, match=r"rtl: it is no folder; remove it or rename it$"):
+        replace_folder(target, NEW)
+    assert target.read_text() == "mine" and list(tmp_path.iterdir()) == [target]
+
+
+def test_a_link_is_replaced_and_what_it_points_at_stays(tmp_path: Path) -> None:
+    elsewhere, target = tmp_path / "elsewhere", tmp_path / "rtl"
+    replace_folder(elsewhere, OLD)
+    target.symlink_to(elsewhere)
+    for _ in range(2):
+        replace_folder(target, NEW)
+        assert content(target) == NEW_TEXT and not target.is_symlink() and content(elsewhere) == OLD
+        assert sorted(tmp_path.iterdir()) == [elsewhere, target]
