@@ -123,7 +123,8 @@ def simulate(
 
     Raises
     ------
-    UserError : a tool or a source is missing, or a port of ``mixq_top`` is not as it must be.
+    UserError : a tool or a source is missing, the folder's path is none that the simulator takes, or a port of
+        ``mixq_top`` is not as it must be.
     CheckFailed : the simulator refuses the Verilog, or the accelerator hangs.
     ValueError : a parameter is none of those allowed.
     """
@@ -149,6 +150,7 @@ def simulate(
     )
     design = _read_design(Path(rtl_dir).resolve())
     folder = (design.rtl_dir.parent / "sim" if work_dir is None else Path(work_dir)).resolve()
+    _check_path(folder, simulator)
     folder.mkdir(parents=True, exist_ok=True)
     if simulator == "verilator":
         return _run_free(design, request, folder, optimise=optimise, progress=progress)
@@ -192,6 +194,16 @@ def _read_design(rtl_dir: Path) -> _Design:
         output_bytes=ports[f"{_OUTPUT}_tdata"].width // 8,
         other_inputs=tuple(others),
     )
+
+
+def _check_path(folder: Path, simulator: str) -> None:
+    """UserError for a folder whose name a tool below would misread: make takes no blanks, Icarus no double quotes."""
+    unfit = '"' if simulator == "icarus" else '" \t'
+    if any(character in unfit for character in str(folder)) or not str(folder).isprintable():
+        raise UserError(
+            f"{folder} cannot be used by {simulator}: blanks (Verilator), double quotes and control characters in its "
+            "path are not taken; rename the folder"
+        )
 
 
 def _text(path: Path) -> str:

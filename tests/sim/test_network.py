@@ -232,3 +232,16 @@ def test_the_rate_is_that_of_frames_with_another_behind_them() -> None:
     with pytest.raises(ValueError) as failure:
         _ = _run([25, 40]).cycles_per_frame
     assert str(failure.value) == "frames must be at least 3 to measure a rate, not 2"
+
+
+@pytest.mark.parametrize(
+    ("simulator", "name"), [("verilator", "a b"), ("verilator", 'a"b'), ("icarus", 'a"b'), ("icarus", "a\nb")]
+)
+def test_folders_that_a_tool_would_misread(whole: Path, tmp_path: Path, simulator: str, name: str) -> None:
+    with pytest.raises(UserError, match=rf"cannot be used by {simulator}: blanks .* rename the folder$"):
+        simulate(whole, _frames(1), output_frame_bytes=1, simulator=simulator, work_dir=tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
+def test_icarus_takes_a_folder_with_blanks(whole: Path, tmp_path: Path) -> None:
+    assert not _simulate(whole, "icarus", tmp_path / "a b'c", frames=2).protocol_errors
