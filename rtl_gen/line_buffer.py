@@ -10,6 +10,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
+from rtl_gen.arithmetic import times, wrap
 from rtl_gen.counters import nested_counters
 from rtl_gen.memory import DualPortMemory
 
@@ -174,14 +175,3 @@ class LineBuffer(wiring.Component):
             (self.group < folding.groups - 1) | ((self.group == folding.groups - 1) & (n < short))
             for n in range(pixels)
         )
-
-
-def times(value: Value, factor: int) -> Value:
-    """``value * factor`` by shifts and additions, which no tool takes for a DSP."""
-    terms = [value << bit for bit in range(factor.bit_length()) if factor >> bit & 1]
-    return reduce(lambda a, b: a + b, terms)
-
-
-def wrap(value: Value, modulus: int) -> Value:
-    """``value`` modulo ``modulus``, for values below twice the modulus."""
-    return Mux(value >= modulus, value - modulus, value)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from mixq.plan.folding import Folding
-from rtl_gen.line_buffer import times
+from rtl_gen.arithmetic import times
 
 
 class Serialiser(wiring.Component):
