@@ -25,7 +25,7 @@ MAX_DEPTH = 40
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write ``data`` (text as UTF-8) to ``path`` so that a reader sees the old file or the new one.
+    """Write ``data`` (text as UTF-8, what is none escaped) to ``path`` so that a reader sees the old file or the new one.
 
     The bytes go into a new file beside ``path``, are flushed to the disk, and then renamed. The folder
     must exist. UserError when the system refuses (no folder, no space, no permission) or ``path`` is no
@@ -35,7 +35,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
     # A rename would put a file in the place of a device, /dev/null for all programs of the machine.
     if os.path.exists(target) and not os.path.isfile(target):
         raise UserError(f"cannot write {target}: it is no regular file; give the path of a file")
-    content = data.encode("utf-8") if isinstance(data, str) else data
+    content = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     temporary: str | None = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)

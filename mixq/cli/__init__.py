@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
@@ -138,5 +139,6 @@ def _complain(message: str, status: int) -> int:
     line = " ".join(message.split())
     if len(line) > LONGEST_MESSAGE:
         line = f"{line[: LONGEST_MESSAGE - 200]} ... {line[-195:]}"
-    typer.echo(f"mixq: {line}", err=True)
+    with contextlib.suppress(OSError):  # where standard error takes nothing, the status alone tells
+        typer.echo(f"mixq: {line}", err=True)
     return status

@@ -159,3 +159,10 @@ def test_json_refusals(tmp_path: Path, text: str, end: str) -> None:
 
 def test_json_depth(tmp_path: Path) -> None:
     assert "not valid JSON" in message_of(read_json, write(tmp_path / "f.json", "[" * 100_000))
+
+
+def test_what_is_no_text_is_escaped(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "page", "a\udcffb")
+    assert (tmp_path / "page").read_bytes() == b"a\\udcffb"
+    write_json(tmp_path / "json", ["\udcff"])
+    assert read_json(tmp_path / "json") == ["\udcff"]

@@ -142,3 +142,9 @@ def test_a_long_line_loses_its_middle(error: BaseException, capsys: pytest.Captu
 def test_too_little_memory_is_one_line(error: BaseException, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["work"]) == 2
     assert capsys.readouterr().err.startswith("mixq: there is not enough memory for this; give a smaller")
+
+
+def test_a_full_standard_error_keeps_the_status() -> None:
+    code = "import os, sys, mixq.cli\nos._exit(mixq.cli.main(['report', 'nowhere']))"
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([sys.executable, "-c", code], stderr=full).returncode == 2
