@@ -25,7 +25,7 @@ MAX_DEPTH = 40
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write ``data`` (text as UTF-8, what is none escaped) to ``path`` so that a reader sees the old file or the new one.
+    """Write ``data`` (text as UTF-8, else escaped) to ``path``; a reader sees the old file or the new one, whole.
 
     The bytes go into a new file beside ``path``, are flushed to the disk, and then renamed. The folder
     must exist. UserError when the system refuses (no folder, no space, no permission) or ``path`` is no
