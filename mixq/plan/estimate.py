@@ -34,6 +34,10 @@ def convolution(folding: Folding) -> Resources:
     )
 
 
+# What a multiplying requantisation can hold, less what an estimated width of sums may be off by, and carries.
+_WIDEST_PRODUCT = 60
+
+
 @dataclass(frozen=True)
 class Scale:
     """Numbers of a requantisation that decide its size.
@@ -67,7 +71,9 @@ def requantisation(scale: Scale, method: str) -> Resources:
 
 
 def requantise_method(scale: Scale) -> str:
-    """The cheaper of the two implementations, which give the same codes."""
+    """The cheaper of the two implementations, which give the same codes; a product has at most 64 bits."""
+    if max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
+        return "threshold"
     return min(("threshold", "multiply"), key=lambda method: requantisation(scale, method).lut)
 
 

@@ -198,3 +198,10 @@ def test_other_devices_are_refused() -> None:
     with pytest.raises(UserError) as failure:
         plan(network(), replace(BOARD, device="dsp48e1"))
     assert str(failure.value) == "board small has dsp48e1; plans are made for dsp48e2 alone"
+
+
+def test_products_too_wide_to_multiply_take_thresholds() -> None:
+    rng = np.random.default_rng(0)
+    chain_ = Chain((4, 6, 6), U4).conv(rng.integers(-7, 8, (4, 4, 3, 3)), 4, padding=1)
+    wide = chain_.requantise([1 << 56] * 4, [0] * 4, 62, U8).graph()
+    assert plan(wide, BOARD).layers[1].method == "threshold"
