@@ -25,7 +25,7 @@ INPUTS = ("graph.json", "graph.npz", "plan.yaml")
 
 def generate(
     build_dir: str | os.PathLike[str],
-    target: Target = "dsp48e2",
+    target: Target | None = None,
     *,
     progress: Callable[[str], None] | None = None,
 ) -> BuildManifest:
@@ -35,27 +35,29 @@ def generate(
     folders that the next call removes. The manifest is written last. The bytes depend on the inputs, ``target`` and
     the versions in the manifest alone. ``progress`` is called with what is done next.
 
-    ``target``: "dsp48e2" instantiates the primitive, "generic" describes it.
+    ``target``: "dsp48e2" and "dsp48e1" instantiate the primitive, which must be that of the board planned for;
+    "generic" describes it. By default the board's.
 
     Raises: UserError for another target, a missing or wrong input, a plan of another graph, a system that refuses to
     write, or another process that generates the same build.
     """
     folder = Path(build_dir)
     tell = progress if progress is not None else _silent
-    if target not in TARGETS:
+    if target is not None and target not in TARGETS:
         raise UserError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
     if not folder.is_dir():
         raise UserError(f"{folder} is no build folder; make one with `mixq import` first")
     with locked(folder):
         tell("reading graph and plan")
         graph, plan = Graph.load(folder), Plan.load(folder)
+        chosen: Target = target or plan.device
         tell("building the accelerator")
         try:
-            accelerator = build(graph, plan, target)
+            accelerator = build(graph, plan, chosen)
             top = AxisTop(accelerator, input_bus_bits=plan.input_bus_bits, output_bus_bits=plan.output_bus_bits)
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder / 'plan.yaml'} does not suit the graph ({error}); plan it again") from error
-        return write_build(folder, top, target=target, inputs=INPUTS, progress=tell)
+        return write_build(folder, top, target=chosen, inputs=INPUTS, progress=tell)
 
 
 def write_build(

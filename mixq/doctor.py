@@ -18,7 +18,12 @@ from packaging.requirements import Requirement
 from mixq.errors import UserError
 
 #: What the groups of requirements are for; "" is the base, the others are extras of the distribution.
-PURPOSES = {"": "everything", "train": "training, quickstart", "sim": "simulation, resource counts"}
+PURPOSES = {
+    "": "everything",
+    "train": "training, quickstart",
+    "sim": "simulation, resource counts",
+    "prove": "proofs of packings",
+}
 
 
 class Versioned(Protocol):

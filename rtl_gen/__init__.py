@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rtl_gen.accelerator import build
+    from rtl_gen.conv_row import ConvRow
+    from rtl_gen.dot_product import DotProduct
     from rtl_gen.packed_mac import PackedMac
 
-__all__ = ["PackedMac", "build"]
+__all__ = ["ConvRow", "DotProduct", "PackedMac", "build"]
 
 # Amaranth is loaded with the first name that needs it, not with the package.
-_HOMES = {"PackedMac": "rtl_gen.packed_mac", "build": "rtl_gen.accelerator"}
+_HOMES = {
+    "ConvRow": "rtl_gen.conv_row",
+    "DotProduct": "rtl_gen.dot_product",
+    "PackedMac": "rtl_gen.packed_mac",
+    "build": "rtl_gen.accelerator",
+}
 
 
 def __getattr__(name: str) -> Any:

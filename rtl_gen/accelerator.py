@@ -15,10 +15,10 @@ from mixq.plan.conversion import bridge
 from mixq.streams import StreamShape
 from rtl_gen.converters import converter
 from rtl_gen.convolution import Convolution, Scaling
-from rtl_gen.convolution_constants import IntArray
 from rtl_gen.dsp import Target
 from rtl_gen.interfaces import Stage, stage_signature
 from rtl_gen.max_pool import MaxPoolStage
+from rtl_gen.packed_chain import check_target
 from rtl_gen.requantise import RequantiseStage, RequantiseValues
 from rtl_gen.rom import merged_images
 
@@ -93,8 +93,14 @@ class Accelerator(wiring.Component):
 
 
 def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
-    """The accelerator of a planned graph; see :class:`Accelerator`. Raises ValueError for a plan of another graph."""
+    """The accelerator of a planned graph; see :class:`Accelerator`.
+
+    Raises ValueError for a plan of another graph, or of packings that the target is too small for.
+    """
     _check_plan(chain(graph), plan)
+    for layer in plan.layers:
+        if layer.folding is not None:
+            check_target(layer.folding.packing, target)
     return Accelerator(graph, plan, target=target)
 
 
@@ -125,7 +131,7 @@ def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
         assert layer.folding is not None
         method = "multiply" if unit.requantise is None else plan.layer(unit.requantise.name).method
         scaling = _scaling(unit, node, method or "multiply")
-        return Convolution(layer.folding, _weights(unit, node), scaling, name=node.name, target=target)
+        return Convolution(layer.folding, unit.stream_weights, scaling, name=node.name, target=target)
     shape = StreamShape(*unit.source.shape, unit.source.format, pixels=1, lanes=layer.lanes)
     if isinstance(node, MaxPool):
         return MaxPoolStage(shape, kernel=node.kernel, stride=node.stride)
@@ -138,15 +144,6 @@ def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
         unit.target.format,
     )
     return RequantiseStage(values, shape, name=node.name, method=layer.method or "multiply")
-
-
-def _weights(unit: Unit, node: Conv | Dense) -> IntArray:
-    """Weights (C_out, C_in, K, K) with the input channels in the order of the stream."""
-    if isinstance(node, Conv):
-        return node.weights
-    channels, height, width = unit.source.shape
-    ordered = node.weights.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-    return np.ascontiguousarray(ordered).reshape(len(node.weights), -1, 1, 1)
 
 
 def _scaling(unit: Unit, node: Conv | Dense, method: str) -> Scaling:

@@ -11,6 +11,7 @@ from amaranth.lib import data
 
 from mixq.formats import IntFormat
 from mixq.plan.folding import Folding
+from mixq.plan.weight_order import tap_bounds
 from mixq.streams import StreamShape
 from rtl_gen.control import Control
 from rtl_gen.convolution_constants import ConvolutionConstants, IntArray
@@ -75,6 +76,12 @@ class Convolution(Stage):
         low, high = packing.weight_bounds
         if weights.min() < low or weights.max() > high:
             raise ValueError(f"weights must be from {low} to {high}, not {int(weights.min())}..{int(weights.max())}")
+        if folding.bounds is not None:
+            least, most = tap_bounds(folding, weights)
+            if least < folding.bounds[0] or most > folding.bounds[1]:
+                raise ValueError(
+                    f"weights must add from {folding.bounds[0]} to {folding.bounds[1]}, not {least}..{most}"
+                )
         self.folding = folding
         self._constants = constants = ConvolutionConstants.of(folding, weights)
         act_format = IntFormat(packing.act_bits, packing.act_signed)
@@ -157,7 +164,8 @@ class Convolution(Stage):
             array.weight.eq(sequencer.weight),
             array.codes.eq(buffer.codes),
             array.go_on.eq(sequencer.control.go_on),
-            sums.p.eq(array.p),
+            array.read.eq(sequencer.control.read),
+            sums.chains.eq(array.sums),
             padding.fold.eq(before_overlap.fold),
             overlap.left.eq(padding.left),
             overlap.right.eq(padding.right),

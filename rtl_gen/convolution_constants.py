@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mixq.plan.folding import Folding
+from mixq.plan.weight_order import ordered_weights, reversed_taps
 
 IntArray = npt.NDArray[np.int64]
 
@@ -35,9 +37,7 @@ class ConvolutionConstants:
         packing, pixels = folding.packing, folding.packing.pixels
         taps = packing.passes * packing.taps
         padded = reversed_taps(folding, weights)
-        lift = (
-            -packing.product_bounds[0] * folding.reads_per_pass * folding.chains * folding.cascade * folding.accumulate
-        )
+        lift = folding.lift
         # What a pixel on padding gives each tap: its code is 0, which recentring makes -2^(a-1).
         share = lift - packing.recentre * padded.sum((1, 2))
         empty = np.zeros((len(weights), pixels + taps - 1), np.int64)
@@ -55,38 +55,16 @@ class ConvolutionConstants:
         for n in range(first, pixels):
             right[:, n] = empty[:, n - first]
 
-        low, high = -packing.half, packing.half - 1
+        low, high = (bound - packing.recentre for bound in packing.act_bounds)
         most = np.maximum(padded * low, padded * high).sum((1, 2, 3)) + lift * taps
         offset = packing.recentre * padded.sum((1, 2, 3)) - lift * taps
         return cls(left=left, right=right, offset=offset, sum_bits=int(most.max()).bit_length())
 
 
-def reversed_taps(folding: Folding, weights: IntArray) -> IntArray:
-    """Weights (C_out, C_in, K, passes * taps) in the order of the lanes: last tap first, zeros behind."""
-    taps = folding.packing.passes * folding.packing.taps
-    missing = taps - weights.shape[3]
-    return np.pad(weights[..., ::-1], ((0, 0), (0, 0), (0, 0), (0, missing)))
-
-
-def weight_words(folding: Folding, weights: IntArray) -> IntArray:
+def weight_words(folding: Folding, weights: IntArray) -> npt.NDArray[Any]:
     """Stored words, indexed [column, input term, address], of weights (C_out, C_in, K, K).
 
-    An address counts folds, passes, kernel rows and words of input channels, the last fastest; an input term is
-    kernel row * lanes + channel.
+    An address counts folds, passes, kernel rows and words of input channels, the last fastest.
     """
-    packing = folding.packing
-    serial_rows, words = folding.shape.kernel // folding.rows, folding.shape.in_channels // folding.lanes
-    split = reversed_taps(folding, weights).reshape(
-        folding.folds,
-        folding.columns,
-        packing.channels,
-        words,
-        folding.lanes,
-        serial_rows,
-        folding.rows,
-        packing.passes,
-        packing.taps,
-    )
-    # -> column, row, lane, fold, pass, serial row, word, channel, tap
-    ordered = split.transpose(1, 6, 4, 0, 7, 5, 3, 2, 8)
-    return packing.encode_weights(ordered).reshape(folding.columns, folding.simd, folding.weight_depth)
+    words = folding.packing.encode_weights(ordered_weights(folding, weights))
+    return words.reshape(folding.columns, folding.simd, folding.weight_depth)

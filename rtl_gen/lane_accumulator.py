@@ -20,8 +20,8 @@ class LaneAccumulator(wiring.Component):
 
     Members
     -------
-    p: accumulators as :class:`rtl_gen.mac_array.MacArray` gives them. read, load, tap_pass: see
-    :class:`rtl_gen.control.Control`, in the cycle of p.
+    chains: sums of chains as :class:`rtl_gen.mac_array.MacArray` gives them. read, load, tap_pass: see
+    :class:`rtl_gen.control.Control`, in the cycle of these.
     sums: sum_bits each, index output channel within the fold * positions + position, first lowest; complete
     :attr:`latency` cycles after the last read of a block.
     """
@@ -29,9 +29,10 @@ class LaneAccumulator(wiring.Component):
     def __init__(self, folding: Folding, sum_bits: int) -> None:
         self._folding = folding
         self._bits = sum_bits
+        self._widths = folding.packing.sum_widths(*folding.read_bounds)
         super().__init__(
             {
-                "p": In(unsigned(48 * folding.columns * folding.chains)),
+                "chains": In(unsigned(sum(self._widths) * folding.columns * folding.chains)),
                 "read": In(1),
                 "load": In(1),
                 "tap_pass": In(range(folding.packing.passes)),
@@ -51,7 +52,7 @@ class LaneAccumulator(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from the last accumulators of a block to its sums."""
+        """Cycles from the last sums of chains of a block to its own."""
         return self.levels + int(self.accumulates)
 
     def elaborate(self, platform: object) -> Module:
@@ -60,11 +61,7 @@ class LaneAccumulator(wiring.Component):
         folding, packing = self._folding, self._folding.packing
         read, load, tap_pass = self._late_control(m)
         for column in range(folding.columns):
-            accumulators = [self.p.word_select(column * folding.chains + chain, 48) for chain in range(folding.chains)]
-            lanes: dict[tuple[int, int], Value] = {}
-            for lane in packing.lanes:
-                terms = [p[lane.offset : lane.offset + lane.width] for p in accumulators]
-                lanes[lane.channel, lane.position] = self._tree(m, terms)
+            lanes = self._lanes(m, column)
             for channel in range(packing.channels):
                 for position in range(folding.positions):
                     out = (column * packing.channels + channel) * folding.positions + position
@@ -78,6 +75,19 @@ class LaneAccumulator(wiring.Component):
                         m.d.sync += held.eq(Mux(load, 0, held) + term)
                     m.d.comb += total.eq(held)
         return m
+
+    def _lanes(self, m: Module, column: int) -> dict[tuple[int, int], Value]:
+        """Sums of the chains of a column, by channel and position."""
+        folding = self._folding
+        size = sum(self._widths)
+        chains = [self.chains.word_select(column * folding.chains + chain, size) for chain in range(folding.chains)]
+        lanes: dict[tuple[int, int], Value] = {}
+        at = 0
+        for index, width in enumerate(self._widths):
+            terms = [chain[at : at + width] for chain in chains]
+            lanes[divmod(index, folding.packing.positions)] = self._tree(m, terms)
+            at += width
+        return lanes
 
     def _late_control(self, m: Module) -> tuple[Value, Value, Value]:
         """Control bits beside the result of the tree."""

@@ -1,4 +1,4 @@
-"""All multipliers of a convolution: operands, weight memories and chains of DSPs."""
+"""All multipliers of a convolution: operands, weight memories and chains of packed DSPs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from mixq.plan.folding import Folding
 from rtl_gen.convolution_constants import IntArray, weight_words
 from rtl_gen.dsp import Target
 from rtl_gen.line_buffer import LINE_BUFFER_LATENCY
-from rtl_gen.mac_chain import MacChain, activation_operand, operand_bits
 from rtl_gen.memory import memory_style
 from rtl_gen.names import joined_name
+from rtl_gen.operands import activation_operand, operand_bits
+from rtl_gen.packed_chain import PackedChain
 from rtl_gen.pipeline import delayed
 from rtl_gen.rom import Rom, merged_images
 
@@ -29,8 +30,9 @@ class MacArray(wiring.Component):
     Members
     -------
     weight: address of the weights, in the cycle of the line buffer's position. codes: from the line buffer,
-    :data:`rtl_gen.line_buffer.LINE_BUFFER_LATENCY` cycles later. go_on: in the cycle of the position.
-    p: accumulators, 48 bits each, index column * chains + chain, first lowest; :attr:`latency` cycles after.
+    :data:`rtl_gen.line_buffer.LINE_BUFFER_LATENCY` cycles later. go_on, read: in the cycle of the position.
+    sums: of each chain as :class:`rtl_gen.packed_chain.PackedChain` gives them, index column * chains + chain, first
+    lowest; :attr:`latency` cycles after.
     """
 
     def __init__(self, folding: Folding, weights: IntArray, *, name: str, target: Target = "dsp48e2") -> None:
@@ -39,24 +41,40 @@ class MacArray(wiring.Component):
         self._roms = _weight_memories(folding, weights, name)
         self._constant = weight_words(folding, weights) if folding.weight_depth == 1 else None
         packing = folding.packing
+        self._chains = [self._chain() for _ in range(folding.columns * folding.chains)]
         super().__init__(
             {
                 "weight": In(range(folding.weight_depth)),
                 "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
                 "go_on": In(1),
-                "p": Out(unsigned(48 * folding.columns * folding.chains)),
+                "read": In(1),
+                "sums": Out(unsigned(sum(len(chain.sums) for chain in self._chains))),
             }
+        )
+
+    def _chain(self) -> PackedChain:
+        folding = self._folding
+        return PackedChain(
+            folding.packing,
+            length=folding.cascade,
+            accumulate=folding.accumulate,
+            bounds=folding.bounds,
+            target=self._target,
         )
 
     @property
     def operand_latency(self) -> int:
-        """Cycles from the position to the operands of position 0; the narrow port's adder takes one more."""
-        return LINE_BUFFER_LATENCY + (0 if self._folding.packing.act_on_wide else 1)
+        """Cycles from the position to the operands of position 0; adders that join activations take one more."""
+        return LINE_BUFFER_LATENCY + int(self._joins)
+
+    @property
+    def _joins(self) -> bool:
+        return any(part.product.joins_activations for part in self._folding.packing.parts)
 
     @property
     def latency(self) -> int:
-        """Cycles from the position to its accumulators."""
-        return self.operand_latency + self._folding.cascade - 1 + MacChain.LATENCY
+        """Cycles from the position to its sums."""
+        return self.operand_latency + self._folding.cascade - 1 + self._chains[0].latency
 
     @property
     def memory_images(self) -> dict[str, str]:
@@ -69,19 +87,26 @@ class MacArray(wiring.Component):
         folding, packing = self._folding, self._folding.packing
         activations = self._activations(m)
         weights = self._weights(m)
-        go_on = delayed(m, self.go_on, self.operand_latency + folding.cascade - 1, name="go_on")
-        for column in range(folding.columns):
-            for chain in range(folding.chains):
-                index = column * folding.chains + chain
-                mac = MacChain(packing, length=folding.cascade, accumulate=folding.accumulate, target=self._target)
-                m.submodules[f"column_{column}_chain_{chain}"] = mac
-                m.d.comb += [
-                    mac.activations.eq(Cat(activations[chain * folding.cascade :][: folding.cascade])),
-                    mac.weights.eq(Cat(word.word_select(index, packing.stored_bits) for word in weights)),
-                    mac.go_on.eq(go_on),
-                    self.p.word_select(index, 48).eq(mac.p),
-                ]
+        go_on, read = self._skewed(m, self.go_on, "go_on"), self._skewed(m, self.read, "read")
+        for index, chain in enumerate(self._chains):
+            column, number = divmod(index, folding.chains)
+            m.submodules[f"column_{column}_chain_{number}"] = chain
+            m.d.comb += [
+                chain.activations.eq(Cat(activations[number * folding.cascade :][: folding.cascade])),
+                chain.weights.eq(Cat(word.word_select(index, packing.stored_bits) for word in weights)),
+                chain.go_on.eq(go_on),
+                chain.read.eq(read),
+                self.sums.word_select(index, len(chain.sums)).eq(chain.sums),
+            ]
         return m
+
+    def _skewed(self, m: Module, bit: Value, name: str) -> Value:
+        """A control bit for each position of a chain, in the cycle of its operands."""
+        late = delayed(m, bit, self.operand_latency, name=name)
+        bits = [late]
+        for i in range(1, self._folding.cascade):
+            bits.append(delayed(m, bits[-1], 1, name=f"{name}_position_{i}"))
+        return Cat(*bits)
 
     def _activations(self, m: Module) -> list[Value]:
         """Operand of each input term, delayed by its position in the chain."""
@@ -90,7 +115,7 @@ class MacArray(wiring.Component):
         for term in range(folding.simd):
             codes = self.codes.word_select(term, packing.pixels * packing.act_bits)
             operand = Signal(operand_bits(packing), name=f"operand_{term}")
-            domain = m.d.comb if packing.act_on_wide else m.d.sync
+            domain = m.d.sync if self._joins else m.d.comb
             domain += operand.eq(activation_operand(packing, codes))
             operands.append(delayed(m, operand, term % folding.cascade, name=f"operand_{term}"))
         return operands

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from amaranth.hdl import Cat, Const, Module, Value, unsigned
+from amaranth.hdl import Module, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from mixq.packing import Packing
+from mixq.packing import Product
 from rtl_gen.dsp import DSP_LATENCY, Dsp, Target
+from rtl_gen.operands import joined_operands, pre_adder_operands, stored_operands, widened
 
 
 class MacChain(wiring.Component):
-    """Lifted lanes of a sum of ``length`` packed products per cycle, over up to ``accumulate`` cycles.
+    """Lifted accumulators of a sum of ``length`` packed products per cycle, over up to ``accumulate`` cycles.
 
     Operand i belongs to a cycle i later than operand 0: whoever feeds the chain delays activations and weight
-    addresses, once for all chains that share them.
+    addresses, once for all chains that share them. The two DSPs of a pair lie in two cascades side by side.
 
     Parameters
     ----------
-    packing: arithmetic of each DSP. length: DSPs in the chain. accumulate: cycles summed before the lanes are read;
-    length * accumulate must not exceed packing.accumulate_max. target: see :class:`rtl_gen.dsp.Dsp`.
+    product: arithmetic of each DSP, not tracked. length: products in the chain. accumulate: cycles summed before the
+    lanes are read. low: least that each (pixel, tap) adds until then, see :meth:`mixq.packing.Product.lift`. target:
+    see :class:`rtl_gen.dsp.Dsp`; on "dsp48e1", a chain of several DSPs cannot accumulate in time.
 
     Members
     -------
-    activations: length operands as :func:`activation_operand` makes them, first lowest.
-    weights: length words as :meth:`mixq.packing.Packing.encode_weights` stores them, first lowest.
+    activations: length groups of operands as :func:`rtl_gen.operands.activation_operand` makes them, first lowest.
+    weights: length words of the product's fields, first lowest.
     go_on: 0 with the last operand of the first cycle of a sum, 1 with those of its other cycles.
-    p: the accumulator of the last DSP, its lanes as ``packing.lanes`` says, lifted for length * accumulate products.
+    p: the accumulators of the last DSP, 48 bits each, of a pair two.
 
     Latency :attr:`LATENCY` from the last operand to p.
     """
@@ -36,104 +38,67 @@ class MacChain(wiring.Component):
     LATENCY: ClassVar[int] = DSP_LATENCY
     """Clock cycles from the last operand to p."""
 
-    def __init__(self, packing: Packing, *, length: int, accumulate: int, target: Target = "dsp48e2") -> None:
-        if length < 1 or accumulate < 1 or length * accumulate > packing.accumulate_max:
-            raise ValueError(
-                f"length * accumulate must be from 1 to {packing.accumulate_max}, not {(length, accumulate)!r}"
-            )
-        self._packing = packing
+    def __init__(self, product: Product, *, length: int, accumulate: int, low: int, target: Target = "dsp48e2") -> None:
+        if length < 1 or accumulate < 1:
+            raise ValueError(f"length and accumulate must be at least 1, not {(length, accumulate)!r}")
+        if target == "dsp48e1" and length > 1 and accumulate > 1:
+            raise ValueError(f"accumulate must be 1 for a chain of DSP48E1, not {accumulate!r}")
+        self._product = product
         self._length = length
         self._accumulate = accumulate
+        self._lift = product.lift(low)
         self._target = target
         super().__init__(
             {
-                "activations": In(unsigned(length * operand_bits(packing))),
-                "weights": In(unsigned(length * packing.stored_bits)),
+                "activations": In(unsigned(length * product.act_word_bits)),
+                "weights": In(unsigned(length * product.stored_bits)),
                 "go_on": In(1),
-                "p": Out(unsigned(48)),
+                "p": Out(unsigned(48 * product.dsps)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Put the DSPs in a row."""
+        """Put the DSPs in a row, or in two."""
         m = Module()
-        packing = self._packing
-        acts = operand_bits(packing)
-        lift = packing.lift(self._length * self._accumulate)
-        previous: Dsp | None = None
-        for i in range(self._length):
-            last = i == self._length - 1
-            dsp = Dsp(cascade_in=i > 0, accumulates=last, constant=lift if last else 0, target=self._target)
-            m.submodules[f"dsp_{i}"] = dsp
-            activation = self.activations.word_select(i, acts)
-            weight = weight_operand(packing, self.weights.word_select(i, packing.stored_bits))
-            if packing.act_on_wide:
-                low, sign = split_operand(packing, activation)
-                m.d.comb += [dsp.d.eq(low), dsp.a.eq(sign), dsp.b.eq(weight)]
-            else:
-                m.d.comb += [dsp.d.eq(weight), dsp.b.eq(activation.as_signed())]
-            if previous is not None:
-                m.d.comb += dsp.pcin.eq(previous.pcout)
-            if last:
-                m.d.comb += [dsp.go_on.eq(self.go_on), self.p.eq(dsp.p)]
-            previous = dsp
+        product = self._product
+        for column in range(product.dsps):
+            previous: Dsp | None = None
+            for i in range(self._length):
+                dsp = self._dsp(column, i)
+                m.submodules[f"dsp_{i}" if column == 0 else f"dsp_{i}_minus"] = dsp
+                group = self.activations.word_select(i, product.act_word_bits)
+                d, a, b = dsp_operands(product, group, self.weights.word_select(i, product.stored_bits), column)
+                m.d.comb += [dsp.d.eq(d), dsp.a.eq(a), dsp.b.eq(b), dsp.go_on.eq(self.go_on)]
+                if previous is not None:
+                    m.d.comb += dsp.pcin.eq(previous.pcout)
+                previous = dsp
+            assert previous is not None
+            m.d.comb += self.p.word_select(column, 48).eq(previous.p)
         return m
 
-
-def operand_bits(packing: Packing) -> int:
-    """Bits of an assembled activation operand: the codes alone on the wide port, else their sum on the narrow one."""
-    if packing.act_on_wide:
-        return packing.pixels * packing.act_bits
-    return packing.act_offsets[-1] + packing.act_bits + (packing.pixels > 1)
-
-
-def activation_operand(packing: Packing, codes: Value) -> Value:
-    """Assemble activation codes (pixels * act_bits, first lowest) for the port that they go to.
-
-    On the wide port the pre-adder joins the fields, so that recentring is one inverter for each code. On the narrow one
-    the fields are joined here, by a short adder for each field above the first.
-    """
-    bits = packing.act_bits
-    flip = 0 if packing.act_signed else 1 << (bits - 1)
-    recentred = [(codes.word_select(n, bits) ^ flip)[:bits] for n in range(packing.pixels)]
-    if packing.act_on_wide:
-        return Cat(*recentred)
-    fields: list[Value] = []
-    borrow: Value = Const(0, 1)
-    for n, code in enumerate(recentred):
-        # What lies below makes a field one less where it is negative, so all but the first need a bit more.
-        field = (code.as_signed() - borrow)[: bits + 1] if n else code
-        borrow = field[-1]
-        fields.append(field if n == packing.pixels - 1 else _sign_extend(field, packing.pixel_stride))
-    return Cat(*fields)
+    def _dsp(self, column: int, i: int) -> Dsp:
+        first, last = i == 0, i == self._length - 1
+        # The 7-series has one port for the constant and for the sum so far: the constant enters at the other end.
+        lifts = first if self._target == "dsp48e1" else last
+        return Dsp(
+            cascade_in=not first,
+            accumulates=last and self._accumulate > 1,
+            constant=self._lift[column] if lifts else 0,
+            adds=self._product.pair and column == 0,
+            target=self._target,
+        )
 
 
-def split_operand(packing: Packing, codes: Value) -> tuple[Value, Value]:
-    """What the pre-adder subtracts from what: recentred codes to (low bits in place, sign bits in place)."""
-    low: list[Value] = []
-    sign: list[Value] = []
-    bits = packing.act_bits
-    for n in range(packing.pixels):
-        code = codes.word_select(n, bits)
-        gap = packing.pixel_stride - bits if n < packing.pixels - 1 else 0
-        low += [code[:-1], Const(0, 1 + gap)]
-        sign += [Const(0, bits - 1), code[-1], *([Const(0, gap)] if gap else [])]
-    return Cat(*low), Cat(*sign)
-
-
-def weight_operand(packing: Packing, word: Value) -> Value:
-    """Widen a stored weight word to its port: every field is sign-extended up to the next, by wiring alone."""
-    fields = packing.weight_fields
-    ends = [offset for offset, *_ in fields[1:]] + [packing.weight_port_bits]
-    parts: list[Value] = []
-    position = 0
-    for (offset, bits, _, _), end in zip(fields, ends, strict=True):
-        parts.append(_sign_extend(word[position : position + bits], end - offset))
-        position += bits
-    return Cat(*parts).as_signed()
-
-
-def _sign_extend(field: Value, width: int) -> Value:
-    if width <= len(field):
-        return field[:width]
-    return Cat(field, field[-1].replicate(width - len(field)))
+def dsp_operands(product: Product, group: Value, word: Value, column: int) -> tuple[Value, Value, Value]:
+    """What one DSP gets at its ports D, A and B, of a pair the first (column 0) or the second."""
+    weights = [
+        widened(operand, stored)
+        for operand, stored in zip(product.weight_operands, stored_operands(product, word), strict=True)
+    ]
+    if not product.pair:
+        if product.act_on_wide:
+            return (*pre_adder_operands(product, group), weights[0])
+        return weights[0], Value.cast(0), joined_operands(product, group)[0]
+    acts = joined_operands(product, group)
+    wide, narrow = (acts, weights) if product.act_on_wide else (weights, acts)
+    return wide[0], wide[1], narrow[column]

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from itertools import pairwise
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
 
 from mixq.formats import IntFormat
-from mixq.packing import Lane, Packing
+from mixq.packing import Packing
 from rtl_gen.checks import checked_int
-from rtl_gen.dsp import TARGETS, Target
-from rtl_gen.mac_chain import MacChain, activation_operand, operand_bits
+from rtl_gen.dsp import Target
+from rtl_gen.operands import activation_operand, encode_weights, operand_bits
+from rtl_gen.packed_chain import PackedChain, check_target
 from rtl_gen.pipeline import delayed
+from rtl_gen.recentring import Recentring
 
 
 class PackedMac(wiring.Component):
     """Sums of products of small integers, several in each DSP: ``packing.compute()`` in hardware, exactly.
 
-    In each cycle every one of ``length`` DSPs multiplies ``packing.pixels`` activations by ``packing.taps`` weights of
-    ``packing.channels`` output channels, and the chain adds up, for each channel m and position e,
+    In each cycle every one of ``length`` units, one or more DSPs each, multiplies ``packing.pixels`` activations by
+    ``packing.taps`` weights of ``packing.channels`` output channels, and all of them add up, for each channel m and
+    position e,
 
         lanes[m][e] = sum over i < length, n + k = e of activations[i][n] * weights[i][m][k],
 
-    over the cycles from ``first`` to ``last``. With ``solve(4, 4)``, six products of 4 bits lie in one DSP like this,
-    two columns a bit (:func:`mixq.drawing.draw_text` draws any packing):
+    over the cycles from ``first`` to ``last``. With ``solve(4, 4, accumulate=9)``, six products of 4 bits lie in one
+    DSP like this, two columns a bit (:func:`mixq.drawing.draw_text` draws any packing):
 
     ::
 
@@ -39,15 +45,17 @@ class PackedMac(wiring.Component):
 
     Parameters
     ----------
-    packing: arithmetic of each DSP, from :func:`mixq.packing.solve`.
-    length: DSPs in the chain. accumulate: most cycles from ``first`` to ``last``, both included; length * accumulate
-    must not exceed ``packing.accumulate_max``.
-    target: "dsp48e2" instantiates the primitive, "generic" describes the same registers in plain Verilog.
+    packing: arithmetic of each unit, from :func:`mixq.packing.solve`.
+    length: units. accumulate: most cycles from ``first`` to ``last``, both included; length * accumulate must not
+    exceed ``packing.accumulate_max``.
+    target: "dsp48e2" and "dsp48e1" instantiate the primitive, which must be the packing's, "generic" describes the
+    same registers in plain Verilog.
 
     Members
     -------
     activations: codes indexed [i][n], ``act_bits`` each, two's complement where ``packing.act_signed``; in Verilog one
-    vector, [0][0] lowest. weights: two's-complement codes indexed [i][m][k], within ``packing.weight_bounds``.
+    vector, [0][0] lowest. weights: two's-complement codes indexed [i][m][k], within ``packing.weight_bounds``; of 1
+    bit, a 1 is +1 and a 0 is -1.
     valid: there are operands in this cycle; there may be cycles without between those of a sum.
     first, last: with ``valid``, the first and the last operands of a sum. Left open they are 1: every cycle is a sum.
     lanes: sums indexed [m][e], signed, :attr:`lane_format` each. done: with the lanes of a sum, for one cycle.
@@ -66,7 +74,7 @@ class PackedMac(wiring.Component):
     >>> from mixq.packing import solve
     >>> from rtl_gen import PackedMac
     >>> m = Module()
-    >>> m.submodules.mac = mac = PackedMac(solve(4, 4), length=2, target="generic")
+    >>> m.submodules.mac = mac = PackedMac(solve(4, 4, accumulate=9), length=2, target="generic")
     >>> pixels = [[Signal(4, init=1), Signal(4, init=2)], [Signal(4, init=3), Signal(4, init=4)]]
     >>> weights = [[5, -6, 7], [-1, 0, 1]]
     >>> for i in range(2):
@@ -99,18 +107,21 @@ class PackedMac(wiring.Component):
                 f"length * accumulate must be at most {packing.accumulate_max} for this packing, "
                 f"not {length * accumulate!r}"
             )
-        if target not in TARGETS:
-            raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+        check_target(packing, target)
         self._packing = packing
         self._length = length
         self._accumulate = accumulate
-        self._target = target
+        # Carry-tracked DSPs do not cascade: each is read on its own, so that there need be no gap between sums.
+        chains = length if packing.tracked else 1
+        self._chains = [
+            PackedChain(packing, length=length // chains, accumulate=accumulate, target=target) for _ in range(chains)
+        ]
         act = signed(packing.act_bits) if packing.act_signed else unsigned(packing.act_bits)
-        weights = _nested(signed(packing.weight_bits), length, packing.channels, packing.taps)
+        weight = unsigned(1) if packing.weight_bits == 1 else signed(packing.weight_bits)
         super().__init__(
             {
                 "activations": In(_nested(act, length, packing.pixels)),
-                "weights": In(weights),
+                "weights": In(_nested(weight, length, packing.channels, packing.taps)),
                 "valid": In(1),
                 "first": In(1, init=1),
                 "last": In(1, init=1),
@@ -121,33 +132,64 @@ class PackedMac(wiring.Component):
 
     @property
     def packing(self) -> Packing:
-        """Arithmetic of each DSP; its ``compute`` is the reference."""
+        """Arithmetic of each unit; its ``compute`` is the reference."""
         return self._packing
+
+    @property
+    def length(self) -> int:
+        """Units in the chain."""
+        return self._length
+
+    @property
+    def accumulate(self) -> int:
+        """Most cycles of a sum."""
+        return self._accumulate
 
     @property
     def lane_format(self) -> IntFormat:
         """Format and exact range of the widest lane: signed, for length * accumulate products."""
         packing = self._packing
-        half = packing.half
-        acts = (-half, half - 1) if packing.act_signed else (0, 2 * half - 1)
-        products = [act * weight for act in acts for weight in packing.weight_bounds]
-        terms = max(lane.terms for lane in packing.lanes) * self._length * self._accumulate
+        products = [act * weight for act in packing.act_bounds for weight in packing.weight_bounds]
+        terms = min(packing.pixels, packing.taps) * self._length * self._accumulate
         return IntFormat.for_range(terms * min(products), terms * max(products), signed=True)
 
     @property
+    def dsps(self) -> int:
+        """DSPs in all."""
+        return self._length * self._packing.dsps
+
+    @property
     def latency(self) -> int:
-        """Cycles from the last operands to the lanes: operands' register, skew of the chain, DSP, lanes' register."""
-        return 1 + (self._length - 1) + MacChain.LATENCY + 1
+        """Cycles from the last operands to the lanes: operands' register, skew of the chain, chain, lanes' register."""
+        return 1 + self._skew + self._chains[0].latency + ceil_log2(len(self._chains)) + 1
+
+    @property
+    def _skew(self) -> int:
+        return 0 if self._packing.tracked else self._length - 1
 
     def elaborate(self, platform: object) -> Module:
-        """Register and skew the operands, chain the DSPs, and correct the lanes."""
+        """Register and skew the operands, build the chains, and correct their sums."""
         m = Module()
-        packing, length = self._packing, self._length
-        m.submodules.chain = chain = MacChain(packing, length=length, accumulate=self._accumulate, target=self._target)
-        go_on = Signal()
-        m.d.sync += go_on.eq(~(self.valid & self.first))
-        acts, stored, weights = [], [], []
-        for i in range(length):
+        go_on, valid, read = Signal(), Signal(), Signal()
+        m.d.sync += [
+            go_on.eq(~(self.valid & self.first)),
+            valid.eq(self.valid),
+            read.eq(self.valid & self.last),
+        ]
+        acts, words, weights = self._operands(m)
+        sums = self._sums(m, acts, words, {"go_on": go_on, "valid": valid, "read": read})
+        corrections = self._corrections(m, weights, go_on, valid)
+        m.d.sync += self.done.eq(delayed(m, self.valid & self.last, self.latency - 1, name="done", reset=True))
+        positions = self._packing.positions
+        for index, (total, correction) in enumerate(zip(sums, corrections, strict=True)):
+            m.d.sync += self.lanes[index // positions][index % positions].eq(total + correction)
+        return m
+
+    def _operands(self, m: Module) -> tuple[list[Value], list[Value], list[Value]]:
+        """Activation operands, weight words and plain weights of each position, registered and skewed."""
+        packing = self._packing
+        acts, words, weights = [], [], []
+        for i in range(self._length):
             act, word = Signal(operand_bits(packing), name=f"act_{i}"), Signal(packing.stored_bits, name=f"word_{i}")
             plain = Signal(len(self.weights[i].as_value()), name=f"weights_{i}")
             m.d.sync += [
@@ -156,69 +198,56 @@ class PackedMac(wiring.Component):
                 word.eq(Mux(self.valid, encode_weights(packing, self.weights[i].as_value()), 0)),
                 plain.eq(Mux(self.valid, self.weights[i].as_value(), 0)),
             ]
-            acts.append(delayed(m, act, i, name=f"act_{i}"))
-            stored.append(delayed(m, word, i, name=f"word_{i}"))
-            weights.append(delayed(m, plain, i, name=f"weights_{i}"))
-        go_on = delayed(m, go_on, length - 1, name="go_on")
-        m.d.comb += [chain.activations.eq(Cat(*acts)), chain.weights.eq(Cat(*stored)), chain.go_on.eq(go_on)]
-        m.d.sync += self.done.eq(delayed(m, self.valid & self.last, self.latency - 1, name="done", reset=True))
-        sums = self._weight_sums(m, weights, go_on) if packing.recentre else {}
-        for lane in packing.lanes:
-            correction = self._correction(m, lane, sums)
-            field = chain.p[lane.offset : lane.offset + lane.width]
-            m.d.sync += self.lanes[lane.channel][lane.position].eq(field + correction)
-        return m
+            skew = i if self._skew else 0
+            acts.append(delayed(m, act, skew, name=f"act_{i}"))
+            words.append(delayed(m, word, skew, name=f"word_{i}"))
+            weights.append(delayed(m, plain, skew, name=f"weights_{i}"))
+        return acts, words, weights
 
-    def _weight_sums(self, m: Module, weights: list[Value], go_on: Value) -> dict[tuple[int, int], Value]:
-        """Sums of the weights of a channel and tap from ``first`` on; two cycles after the end of the skew."""
-        packing = self._packing
-        bits = self._packing.weight_bits
-        sums = {}
-        for channel in range(packing.channels):
-            for tap in range(packing.taps):
-                # Along the skew, like the products along the cascade.
-                total: Value = Const(0, 1)
-                for i, plain in enumerate(weights):
-                    weight = plain.word_select(channel * packing.taps + tap, bits).as_signed()
-                    partial = Signal((weight + total).shape(), name=f"partial_{channel}_{tap}_{i}", reset_less=True)
-                    m.d.sync += partial.eq(weight + total)
-                    total = partial
-                shape = signed(len(total) + (self._accumulate - 1).bit_length())
-                held = Signal(shape, name=f"weight_sum_{channel}_{tap}", reset_less=True)
-                late = delayed(m, go_on, 1, name=f"go_on_{channel}_{tap}")
-                m.d.sync += held.eq(total + Mux(late, held, 0))
-                sums[channel, tap] = held
-        return sums
+    def _sums(self, m: Module, acts: list[Value], words: list[Value], control: dict[str, Signal]) -> list[Value]:
+        """Lifted sums of all chains together, channel by channel."""
+        parts: list[list[Value]] = []
+        size = self._length // len(self._chains)
+        for number, chain in enumerate(self._chains):
+            m.submodules[f"chain_{number}" if number else "chain"] = chain
+            own = slice(number * size, (number + 1) * size)
+            m.d.comb += [chain.activations.eq(Cat(*acts[own])), chain.weights.eq(Cat(*words[own]))]
+            for name, signal in control.items():
+                late = [delayed(m, signal, i, name=f"{name}_{number}") for i in range(size)]
+                m.d.comb += getattr(chain, name).eq(Cat(*late))
+            ends = [sum(chain.sum_bits[:i]) for i in range(len(chain.sum_bits) + 1)]
+            parts.append([chain.sums[a:b] for a, b in pairwise(ends)])
+        return [self._added(m, list(terms), index) for index, terms in enumerate(zip(*parts, strict=True))]
 
-    def _correction(self, m: Module, lane: Lane, sums: dict[tuple[int, int], Value]) -> Value:
-        """What turns a lane of the accumulator into the exact sum, in the cycle of the accumulator."""
-        packing = self._packing
-        lift = -packing.lane_lift(lane, self._length * self._accumulate)
-        if not sums:
-            return Const(lift)
-        taps = [tap for tap in range(packing.taps) if 0 <= lane.position - tap < packing.pixels]
-        total = sum((sums[lane.channel, tap] for tap in taps[1:]), sums[lane.channel, taps[0]])
-        name = f"{lane.channel}_{lane.position}"
-        seen = Signal(total.shape(), name=f"seen_{name}", reset_less=True)
-        corrected = (seen << (packing.act_bits - 1)) + lift
-        correction = Signal(corrected.shape(), name=f"correction_{name}", reset_less=True)
-        m.d.sync += [seen.eq(total), correction.eq(corrected)]
-        return correction
+    def _added(self, m: Module, terms: list[Value], index: int) -> Value:
+        """Sum of the chains' sums, a register behind each level of a tree."""
+        level = 0
+        while len(terms) > 1:
+            pairs = [sum(terms[i + 1 : i + 2], terms[i]) for i in range(0, len(terms), 2)]
+            terms = []
+            for i, pair in enumerate(pairs):
+                register = Signal(pair.shape(), name=f"sum_{index}_{level}_{i}", reset_less=True)
+                m.d.sync += register.eq(pair)
+                terms.append(register)
+            level += 1
+        return terms[0]
 
-
-def encode_weights(packing: Packing, codes: Value) -> Value:
-    """Stored word of plain weight codes (channel then tap, first lowest): ``packing.encode_weights`` in logic.
-
-    A field is one less where what lies below it is negative, which the field below shows in its sign.
-    """
-    parts: list[Value] = []
-    borrow: Value = Const(0, 1)
-    for _, bits, channel, tap in packing.weight_fields:
-        code = codes.word_select(channel * packing.taps + tap, packing.weight_bits).as_signed()
-        field = (code - borrow)[:bits]
-        borrow = field[-1]
-        parts.append(field)
-    return Cat(*parts)
+    def _corrections(self, m: Module, weights: list[Value], go_on: Value, valid: Value) -> list[Value]:
+        """What is to be added to each sum, in its cycle."""
+        packing, chain = self._packing, self._chains[0]
+        lifts = {"lift": -packing.sum_bounds(1)[0]} if packing.tracked else {"constant": chain.lift}
+        m.submodules.recentring = part = Recentring(
+            packing, length=self._length, accumulate=self._accumulate, skewed=not packing.tracked, **lifts
+        )
+        m.d.comb += [
+            part.weights.eq(Cat(*weights)),
+            part.go_on.eq(delayed(m, go_on, self._skew, name="go_on")),
+            part.valid.eq(Cat(delayed(m, valid, i if self._skew else 0, name="valid") for i in range(self._length))),
+        ]
+        late = self.latency - 2 - self._skew - part.latency
+        corrections = delayed(m, part.corrections, late, name="corrections")
+        count = packing.channels * packing.positions
+        return [corrections.word_select(i, part.bits).as_signed() for i in range(count)]
 
 
 def _nested(shape: object, *lengths: int) -> data.ArrayLayout:

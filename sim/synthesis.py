@@ -1,8 +1,10 @@
-"""Counts look-up tables, flip-flops, DSPs and block RAMs of generated Verilog, with Yosys for UltraScale+.
+"""Counts look-up tables, flip-flops, DSPs and block RAMs of generated Verilog, with Yosys.
+
+The device is UltraScale+ (family ``xcup``), or where the Verilog instantiates the DSP48E1, 7 series (``xc7``).
 
 Each stage of the accelerator is synthesised on its own, flattened, so that the counts are those of a layer; what
 stands around the stages is counted as ``shell``. Stages are shared out among processes. The flow is that of
-``synth_xilinx -family xcup`` but for block RAM, whose contents are left out (``yosys/block_ram_map.v``).
+``synth_xilinx -family <family>`` but for block RAM, whose contents are left out (``yosys/block_ram_map.v``).
 
 The counts are Yosys's, before placement: a device packs some pairs of small look-up tables into one, and optimises
 across stages, so that it takes a few less. There is no timing in them.
@@ -19,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -70,7 +73,17 @@ _URAMS = frozenset({"URAM288", "URAM288_BASE"})
 # Cells that take nothing of what is counted: they come with the look-up tables of their slice.
 _FREE = frozenset({"MUXF7", "MUXF8", "MUXF9", "CARRY4", "CARRY8", "VCC", "GND", "BUFG", "$scopeinfo"})
 
-# The passes of `synth_xilinx -family xcup`; of the step map_memory all but the map of block RAM.
+# The memories that the step map_memory of synth_xilinx takes for each family. For 7 series it has two more definitions,
+# of cascaded block RAMs and of a limit with two clocks: our map has no cascade, a generated design one clock.
+_MEMORIES: Mapping[str, str] = MappingProxyType(
+    {
+        "xcup": "-lib +/xilinx/lutrams_xcu.txt -lib +/xilinx/brams_xc4v.txt "
+        "-D HAS_SIZE_36 -D HAS_MIXWIDTH_SDP -D HAS_ADDRCE -lib +/xilinx/urams.txt",
+        "xc7": "-lib +/xilinx/lutrams_xc5v.txt -lib +/xilinx/brams_xc4v.txt -D HAS_SIZE_36 -D HAS_MIXWIDTH_SDP",
+    }
+)
+
+# The passes of `synth_xilinx`; of the step map_memory all but the map of block RAM.
 # Yosys takes rom_style "distributed" for LUT RAM, which no ROM fits; "logic" is a ROM in look-up tables.
 _STAGE_SCRIPT = """\
 design -load all
@@ -80,13 +93,12 @@ proc
 flatten -noscopeinfo
 opt_clean -purge
 setattr -set rom_style "logic" a:rom_style=distributed
-synth_xilinx -family xcup -top {module} -noiopad -noclkbuf -run prepare:map_memory
-memory_libmap -logic-cost-rom 0.015625 -lib +/xilinx/lutrams_xcu.txt -lib +/xilinx/brams_xc4v.txt \
--D HAS_SIZE_36 -D HAS_MIXWIDTH_SDP -D HAS_ADDRCE -lib +/xilinx/urams.txt -no-auto-huge
+synth_xilinx -family {family} -top {module} -noiopad -noclkbuf -run prepare:map_memory
+memory_libmap -logic-cost-rom 0.015625 {memories} -no-auto-huge
 techmap -map +/xilinx/lutrams_xc5v_map.v
 techmap -map {block_ram_map}
 techmap -map +/xilinx/urams_map.v
-synth_xilinx -family xcup -top {module} -noiopad -noclkbuf -run map_ffram:check
+synth_xilinx -family {family} -top {module} -noiopad -noclkbuf -run map_ffram:check
 tee -q -o {result} stat -json
 """
 
@@ -148,7 +160,8 @@ def count(
     yosys = find_yosys()
     folder = Path(rtl_dir).resolve()
     sources = _sources(folder)
-    design = modules("\n".join(path.read_text() for path in sources))
+    text = "\n".join(path.read_text() for path in sources)
+    design = modules(text)
     stages = _stage_modules(design, top)
     key = _digest(folder, sources, {**stages, SHELL: top}, yosys.version)
     cache = (folder.parent / "sim" if work_dir is None else Path(work_dir)) / _CACHE
@@ -160,7 +173,8 @@ def count(
     with tempfile.TemporaryDirectory(prefix=".synthesis-", dir=folder.parent) as scratch:
         sizes = {name: size_below(design, module) for name, module in stages.items()} | {SHELL: 1}
         shares = _share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(sizes))))
-        counts = _run_all(yosys, folder, Path(scratch), sources, {**stages, SHELL: top}, shares, progress)
+        script = partial(_STAGE_SCRIPT.format, family=_family(text), memories=_MEMORIES[_family(text)])
+        counts = _run_all(yosys, folder, Path(scratch), sources, {**stages, SHELL: top}, shares, script, progress)
     found = _synthesis(counts, yosys.version, time.monotonic() - started)
     cache.parent.mkdir(parents=True, exist_ok=True)
     write_json(cache, {"key": key, "cells": counts})
@@ -190,8 +204,13 @@ def _stage_modules(design: Mapping[str, VerilogModule], top: str) -> dict[str, s
     return stages
 
 
+def _family(text: str) -> str:
+    """The family of devices that a design is for, from the DSP that it instantiates."""
+    return "xc7" if re.search(r"^\s*DSP48E1\b", text, flags=re.MULTILINE) else "xcup"
+
+
 def _digest(folder: Path, sources: Sequence[Path], runs: Mapping[str, str], version: str) -> str:
-    digest = hashlib.sha256(repr((list(runs.items()), version, _STAGE_SCRIPT)).encode())
+    digest = hashlib.sha256(repr((list(runs.items()), version, _STAGE_SCRIPT, dict(_MEMORIES))).encode())
     for path in [*sources, *sorted(folder.glob("*.mem")), _BLOCK_RAM_MAP]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
@@ -232,13 +251,17 @@ def _run_all(
     sources: Sequence[Path],
     runs: Mapping[str, str],
     shares: Sequence[Sequence[str]],
+    script: Callable[..., str],
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, dict[str, int]]:
-    """Cells by type of every run: name -> module, each process with its share of the names."""
+    """Cells by type of every run: name -> module, each process with its share of the names.
+
+    ``script`` makes a run's script of the four values that differ between runs.
+    """
     stages = [module for name, module in runs.items() if name != SHELL]
     results = {name: scratch / f"{index}.json" for index, name in enumerate(runs)}
     scripts = {
-        name: _STAGE_SCRIPT.format(
+        name: script(
             module=module,
             prepare="blackbox " + " ".join(stages) if name == SHELL and stages else "",
             block_ram_map=_relative(_BLOCK_RAM_MAP, folder),
@@ -256,8 +279,8 @@ def _run_all(
     processes: list[_Process] = []
     try:
         for index, names in enumerate(shares):
-            script = head + "".join(scripts[name] for name in names)
-            processes.append(_Process(yosys, folder, scratch / f"worker{index}", script))
+            share = head + "".join(scripts[name] for name in names)
+            processes.append(_Process(yosys, folder, scratch / f"worker{index}", share))
         _wait(processes, list(results.values()), progress)
     finally:
         for process in processes:

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("mixq", "nas", "rtl_gen", "sim", "boards")
+PACKAGES = ("mixq", "nas", "rtl_gen", "sim", "boards", "examples")
+WITHOUT_TORCH = ("rtl_gen", "sim", "boards", "examples")
 ALLOWED = {
     "mixq": set(),
     "nas": {"mixq"},
     "rtl_gen": {"mixq"},
     "sim": {"mixq", "rtl_gen"},
     "boards": {"mixq", "rtl_gen"},
+    "examples": {"mixq", "rtl_gen", "sim"},
 }
 TORCH = {"torch", "torchvision", "sklearn"}
 FORBIDDEN = {
@@ -25,6 +27,7 @@ FORBIDDEN = {
     "rtl_gen": TORCH | {"cocotb", "tests"},
     "sim": TORCH | {"tests"},
     "boards": TORCH | {"cocotb", "tests"},
+    "examples": TORCH | {"tests"},
 }
 #: The command line joins all packages, but only inside the functions that need them.
 COMMAND_LINE = "mixq.cli"
@@ -84,7 +87,7 @@ def violations(module: str, source: str, torch_modules: set[str], *, is_package:
             (ours and top not in ALLOWED[package])
             or top in FORBIDDEN[package]
             or (in_command_line and top in TORCH)
-            or (package in ("rtl_gen", "sim", "boards") and {name, name.rpartition(".")[0]} & torch_modules)
+            or (package in WITHOUT_TORCH and {name, name.rpartition(".")[0]} & torch_modules)
         )
         if wrong:
             found.append(f"{module}:{line} imports {name}")
@@ -146,6 +149,14 @@ def test_every_import_keeps_to_the_rules(root: Path) -> None:
         ("boards.shell", "if TYPE_CHECKING:\n    import torch", False),
         ("nas.space", "from mixq import train", False),
         ("sim.network", "from tests import conftest", True),
+        ("sim.network", "from examples import simulate", True),
+        ("examples.fir_filter.design", "from rtl_gen import ConvRow", False),
+        ("examples.fir_filter.bench", "import cocotb", False),
+        ("examples.simulate", "from sim.cocotb_run import build", False),
+        ("examples.fir_filter.design", "from boards import load_board", True),
+        ("examples.fir_filter.design", "from mixq import train", True),
+        ("examples.fir_filter.bench", "import torch", True),
+        ("examples.fir_filter.bench", "from tests import conftest", True),
     ],
 )
 def test_a_broken_rule_is_found(module: str, source: str, caught: bool) -> None:
@@ -191,7 +202,7 @@ def test_loads_neither_torch_nor_amaranth(module: str) -> None:
     )
 
 
-@pytest.mark.parametrize("package", ["rtl_gen", "sim", "boards"])
+@pytest.mark.parametrize("package", WITHOUT_TORCH)
 def test_every_module_loads_on_a_machine_without_torch(package: str) -> None:
     run_python(
         f"{BLOCK_TORCH}\nimport importlib, pkgutil, {package}\n"

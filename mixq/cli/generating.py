@@ -24,13 +24,16 @@ def register(app: typer.Typer) -> None:
 def generate(
     build_dir: BuildDir,
     target: Annotated[
-        Target, typer.Option(help="Whether DSPs are instances of the primitive or described in plain Verilog.")
-    ] = Target.dsp48e2,
+        Target | None,
+        typer.Option(help="Which primitive DSPs are instances of, or plain Verilog; by default the planned board's."),
+    ] = None,
 ) -> None:
     """Write the Verilog and the memory images of a planned network into rtl/, and manifest.json.
 
     The folder is replaced as a whole. The same network and plan give the same bytes, anywhere.
     """
+    from boards.manifest import BuildManifest
+
     folder = BuildFolder(build_dir)
     changed = generate_rtl(folder, target)
     files = sorted(folder.rtl.iterdir())
@@ -39,14 +42,14 @@ def generate(
         [
             ("Verilog", f"{folder.rtl / 'mixq_top.v'} ({(folder.rtl / 'mixq_top.v').stat().st_size:,} bytes)"),
             ("memory images", len(images)),
-            ("target", target.value),
+            ("target", BuildManifest.load(folder.path).target),
             ("since the last time", "changed" if changed else "the same bytes"),
             ("next", f"mixq verify {folder}"),
         ]
     )
 
 
-def generate_rtl(folder: BuildFolder, target: Target) -> bool:
+def generate_rtl(folder: BuildFolder, target: Target | None = None) -> bool:
     """Generate, and forget what was measured on other Verilog; returns whether any file is not as it was."""
     from boards.emit import generate as emit
 
@@ -61,7 +64,7 @@ def generate_rtl(folder: BuildFolder, target: Target) -> bool:
             done += 1
             update(done)
 
-        made = emit(folder.path, target.value, progress=tell)
+        made = emit(folder.path, None if target is None else target.value, progress=tell)
     changed = made.outputs != before
     if changed:
         folder.forget_results_of_rtl()

@@ -14,10 +14,22 @@ from mixq.errors import UserError
 BuildDir = Annotated[Path, typer.Argument(metavar="BUILD_DIR", help="The build folder, e.g. build/quickstart.")]
 
 
+ResidueBits = Annotated[
+    int,
+    typer.Option(
+        metavar="B",
+        min=0,
+        max=2,
+        help="Low bits of a lane that packings may know from look-up tables, 0 to 2; more is denser.",
+    ),
+]
+
+
 class Target(StrEnum):
     """How DSPs are written in the Verilog."""
 
     dsp48e2 = "dsp48e2"
+    dsp48e1 = "dsp48e1"
     generic = "generic"
 
 

@@ -10,7 +10,7 @@ import typer
 
 from mixq.board import Board
 from mixq.build_folder import BuildFolder
-from mixq.cli.options import BuildDir
+from mixq.cli.options import BuildDir, ResidueBits
 from mixq.cli.progress import progress
 from mixq.cli.reports import write_estimates
 from mixq.cli.tables import show_facts, show_table, show_usage
@@ -44,6 +44,15 @@ def plan(
     budget: Annotated[
         float, typer.Option(metavar="FRACTION", help="Share of the resources that may be taken, up to 1.")
     ] = 1.0,
+    residue_bits: ResidueBits = 0,
+    real_weights: Annotated[
+        bool,
+        typer.Option(
+            "--real-weights",
+            help="Sum as many products in the DSPs as these weights allow, not any: fewer look-up tables, but the "
+            "Verilog is for these weights alone.",
+        ),
+    ] = False,
     max_dsp: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many DSPs.")] = None,
     max_lut: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many look-up tables.")] = None,
 ) -> None:
@@ -77,6 +86,8 @@ def plan(
         budget=budget,
         max_dsp=max_dsp,
         max_lut=max_lut,
+        residue_bits=residue_bits,
+        real_weights=real_weights,
     )
     _show(folder, made)
 
@@ -92,6 +103,8 @@ def make_plan(
     budget: float = 1.0,
     max_dsp: int | None = None,
     max_lut: int | None = None,
+    residue_bits: int = 0,
+    real_weights: bool = False,
 ) -> Plan:
     """Plan ``graph`` within the board's resources, less where ``max_dsp`` or ``max_lut`` says so, and save it."""
     limits = board.resources
@@ -108,6 +121,8 @@ def make_plan(
             max_cycles=max_cycles,
             limits=limits,
             budget=budget,
+            residue_bits=residue_bits,
+            real_weights=real_weights,
         )
     made.save(folder.path)
     write_estimates(folder, graph, made)

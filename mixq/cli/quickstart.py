@@ -16,7 +16,7 @@ from mixq.cli.accuracy import write_accuracy
 from mixq.cli.estimating import count_resources
 from mixq.cli.generating import generate_rtl
 from mixq.cli.models import check_torch, write_model
-from mixq.cli.options import Target
+from mixq.cli.options import ResidueBits
 from mixq.cli.planning import make_plan
 from mixq.cli.progress import progress
 from mixq.cli.reports import write_counts, write_page
@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def quickstart(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The build folder.")] = Path("build/quickstart"),
+    residue_bits: ResidueBits = 0,
 ) -> None:
     """Go the whole way: train on handwritten digits, convert, plan, generate, simulate, count, report.
 
@@ -54,7 +55,7 @@ def quickstart(
     integers of the converted PyTorch model. The second time only what changed is done again.
     """
     check_tools()
-    way = _Way(BuildFolder(out))
+    way = _Way(BuildFolder(out), residue_bits)
     steps: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("train on handwritten digits", way.train),
         ("convert to integers", way.test),
@@ -90,9 +91,10 @@ def check_tools() -> None:
 class _Way:
     """The steps; each returns whether there was anything to do."""
 
-    def __init__(self, folder: BuildFolder) -> None:
+    def __init__(self, folder: BuildFolder, residue_bits: int) -> None:
         self.summary: list[str] = []
         self._folder = folder
+        self._residue_bits = residue_bits
         self._steps = Steps(folder)
         self._graph_files = tuple(folder.path / name for name in GRAPH_FILES)
         self._rtl_files = (folder.rtl, folder.path / "manifest.json")
@@ -162,11 +164,18 @@ class _Way:
         """Plan within the limits."""
         from boards import load_board
 
-        settings = [BOARD, MAX_DSP, MAX_LUT]
+        settings = [BOARD, MAX_DSP, MAX_LUT, self._residue_bits]
         made = (self._folder.plan_file, self._folder.report / "estimate_layer_resources.json")
         if self._steps.is_done("plan", settings=settings, inputs=self._graph_files, made=made):
             return False
-        make_plan(self._folder, self._graph, load_board(BOARD), max_dsp=MAX_DSP, max_lut=MAX_LUT)
+        make_plan(
+            self._folder,
+            self._graph,
+            load_board(BOARD),
+            max_dsp=MAX_DSP,
+            max_lut=MAX_LUT,
+            residue_bits=self._residue_bits,
+        )
         self._steps.record("plan", settings=settings, inputs=self._graph_files, made=made)
         return True
 
@@ -175,7 +184,7 @@ class _Way:
         inputs = (*self._graph_files, self._folder.plan_file)
         if self._steps.is_done("generate", inputs=inputs, made=self._rtl_files):
             return False
-        generate_rtl(self._folder, Target.dsp48e2)
+        generate_rtl(self._folder)
         self._steps.record("generate", inputs=inputs, made=self._rtl_files)
         return True
 

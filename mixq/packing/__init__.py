@@ -1,27 +1,33 @@
 """Packings: several small exact multiplications in one product of a DSP."""
 
-from mixq.packing.geometry import (
+from mixq.packing.packing import Packing, Part, Slot
+from mixq.packing.product import Product
+from mixq.packing.solver import candidates, solve
+from mixq.packing.values import (
     ACCUMULATOR_BITS,
     KERNELS,
     PORTS,
+    RESIDUE_BITS,
     WIDTHS,
     Lane,
-    Packing,
     Ports,
     WeightRange,
     default_weight_range,
     weight_bounds,
 )
-from mixq.packing.solver import candidates, solve
 
 __all__ = [
     "ACCUMULATOR_BITS",
     "KERNELS",
     "PORTS",
+    "RESIDUE_BITS",
     "WIDTHS",
     "Lane",
     "Packing",
+    "Part",
     "Ports",
+    "Product",
+    "Slot",
     "WeightRange",
     "candidates",
     "default_weight_range",

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from mixq.errors import UserError
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor
 from mixq.packing import WeightRange
 from mixq.plan.folding import LayerShape
+
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,17 @@ class Unit:
         assert isinstance(self.node, Conv)
         node = self.node
         return LayerShape(channels, len(node.weights), height, width, node.kernel, node.stride, node.padding)
+
+    @cached_property
+    def stream_weights(self) -> IntArray:
+        """Weights (C_out, C_in, K, K) with the input channels in the order of the stream."""
+        node = self.node
+        if isinstance(node, Conv):
+            return node.weights
+        assert isinstance(node, Dense)
+        channels, height, width = self.source.shape
+        ordered = node.weights.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+        return np.ascontiguousarray(ordered).reshape(len(node.weights), -1, 1, 1)
 
     @cached_property
     def weight_bits(self) -> int:

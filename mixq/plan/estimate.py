@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from mixq.board import Resources
+from mixq.packing.cost import chain_cost
 from mixq.plan.folding import Folding
 from mixq.plan.memories import ram, rom
 from mixq.streams import StreamShape
@@ -16,7 +17,7 @@ from mixq.streams import StreamShape
 
 def sum_bits(folding: Folding) -> int:
     """Width that holds every sum of a layer, by its widths and sizes alone."""
-    low, high = folding.packing.product_bounds
+    low, high = folding.packing.sum_bounds(1)
     terms = folding.shape.in_channels * folding.shape.kernel**2
     # Random signs make real sums about half the range of the worst case.
     return max(1, ceil(log2(terms * (high - low) + 1)) - 1)
@@ -28,6 +29,7 @@ def convolution(folding: Folding) -> Resources:
         _line_buffer(folding)
         + _operands(folding)
         + _weights(folding)
+        + _chains(folding)
         + _sums(folding)
         + _overlap(folding)
         + Resources(lut=90, ff=100, dsp=folding.dsps)
@@ -119,15 +121,17 @@ def _line_buffer(folding: Folding) -> Resources:
 
 
 def _operands(folding: Folding) -> Resources:
-    packing = folding.packing
-    bits = packing.pixels * packing.act_bits
-    adder = 0 if packing.act_on_wide else packing.act_offsets[-1] + packing.act_bits + 1
-    # Delays of up to 32 cycles are a LUT for each bit; one of a single cycle is a flip-flop.
-    delayed = sum((adder or bits) for i in range(folding.simd) if i % folding.cascade > 1)
-    return Resources(
-        lut=delayed + (folding.simd * (packing.pixels - 1) * (packing.act_bits + 1) if adder else 0),
-        ff=delayed + folding.simd * (adder or bits) // 2,
+    groups = [group.product for group in folding.packing.act_groups]
+    bits = sum(product.act_word_bits for product in groups)
+    joined = sum(
+        (len(operand.fields) - 1) * (product.act_bits + 1)
+        for product in groups
+        if product.joins_activations
+        for operand in product.act_operands
     )
+    # Delays of up to 32 cycles are a LUT for each bit; one of a single cycle is a flip-flop.
+    delayed = sum(bits for i in range(folding.simd) if i % folding.cascade > 1)
+    return Resources(lut=delayed + folding.simd * joined, ff=delayed + folding.simd * bits // 2)
 
 
 def _weights(folding: Folding) -> Resources:
@@ -135,11 +139,26 @@ def _weights(folding: Folding) -> Resources:
     return rom(width, folding.weight_depth, registers=2).times(folding.cascade)
 
 
+def _chains(folding: Folding) -> Resources:
+    """What the chains take beside their DSPs: residues, carry tracking, and the reading of lanes."""
+    packing, length = folding.packing, folding.cascade
+    lut = ff = 0.0
+    for slot in packing.slots:
+        product = slot.product
+        bounds = product.sum_bounds(1) if packing.tracked else folding.bounds or product.sum_bounds(folding.summed_now)
+        cost = chain_cost(product, bounds, length, folding.accumulate)
+        lut, ff = lut + cost.lut, ff + cost.ff
+    if packing.split:
+        shares = sum(len(slot.product.lanes) for slot in packing.slots) - packing.channels * packing.positions
+        width = sum(packing.sum_widths(*folding.read_bounds)) / (packing.channels * packing.positions)
+        lut, ff = lut + shares * width, ff + shares * width
+    return Resources(lut=ceil(lut), ff=ceil(ff)).times(folding.columns * folding.chains)
+
+
 def _sums(folding: Folding) -> Resources:
     packing = folding.packing
-    lanes = folding.columns * packing.channels * packing.positions
-    width = sum(min(lane.width, 24) for lane in packing.lanes) / len(packing.lanes)
-    tree = lanes * (folding.chains - 1) * (width + 1)
+    width = sum(packing.sum_widths(*folding.read_bounds))
+    tree = folding.columns * (folding.chains - 1) * (width + packing.channels * packing.positions)
     reads = folding.reads_per_pass * packing.passes
     held = folding.pe * folding.positions * sum_bits(folding) if reads > 1 else 0
     return Resources(lut=ceil(tree + held * (1 if packing.passes == 1 else 1.5)), ff=ceil(tree + held))

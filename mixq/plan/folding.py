@@ -88,6 +88,8 @@ class Folding:
     divides out_channels. rows: kernel rows at a time, 1 or all. lanes: input channels at a time, a divisor of
     in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels. out_lanes: output channels that
     leave in a beat, a divisor of pe; requantising them one after another must not take longer than a block.
+    depth: products summed in the DSPs before lanes are read, 0 for as many as whatever operands allow; bounds: where
+    real weights allow more, the least and the most that each (pixel, tap) then adds.
 
     Raises ValueError where they do not fit together.
     """
@@ -99,6 +101,8 @@ class Folding:
     lanes: int
     in_pixels: int = 1
     out_lanes: int = 1
+    depth: int = 0
+    bounds: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         shape, packing = self.shape, self.packing
@@ -120,6 +124,16 @@ class Folding:
             )
         if shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2:
             raise ValueError(f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}")
+        if self.depth < 0 or (self.bounds is None and self.depth > packing.accumulate_max):
+            raise ValueError(f"depth must be from 0 to {packing.accumulate_max}, not {self.depth!r}")
+        if self.bounds is not None and not self._bounds_fit():
+            raise ValueError(f"bounds must fit the lanes of a single product of known depth, not {self.bounds!r}")
+
+    def _bounds_fit(self) -> bool:
+        if self.depth < 1 or self.packing.split or self.packing.tracked or self.bounds is None:
+            return False
+        low, high = self.bounds
+        return low <= 0 <= high and self.packing.product.residues(low, high) is not None
 
     # -- multipliers -----------------------------------------------------------------------------------
 
@@ -136,12 +150,20 @@ class Folding:
     @property
     def dsps(self) -> int:
         """DSPs of the layer."""
-        return self.columns * self.simd
+        return self.columns * self.simd * self.packing.dsps
+
+    @cached_property
+    def summed(self) -> int:
+        """Most products that are summed before lanes are read."""
+        return self.depth or self.packing.accumulate_max
 
     @cached_property
     def cascade(self) -> int:
-        """DSPs in one chain, summed by their cascade: the largest divisor of simd that the guard bits allow."""
-        limit = min(self.simd, self.packing.accumulate_max)
+        """Units in one chain: the largest divisor of simd that the guard bits allow.
+
+        Carry-tracked DSPs are read one after another, for which there must be time.
+        """
+        limit = min(self.simd, self.steps_per_pass if self.packing.tracked else self.summed)
         return max(n for n in range(1, limit + 1) if self.simd % n == 0)
 
     @property
@@ -161,13 +183,33 @@ class Folding:
 
     @property
     def accumulate(self) -> int:
-        """Cycles that the last DSP of a chain sums before its lanes are read."""
-        return min(self.steps_per_pass, self.packing.accumulate_max // self.cascade)
+        """Cycles that the last DSP of a chain sums before its lanes are read; a carry-tracked one sums a whole pass.
+
+        A DSP48E1 has one port for the cascade and for the sum so far.
+        """
+        if self.packing.device == "dsp48e1" and self.cascade > 1:
+            return 1
+        return min(self.steps_per_pass, self.summed // self.cascade)
 
     @property
     def reads_per_pass(self) -> int:
         """How often the lanes of a chain are read in one pass."""
         return ceil(self.steps_per_pass / self.accumulate)
+
+    @property
+    def summed_now(self) -> int:
+        """Products that a chain sums between two readings: cascade * accumulate."""
+        return self.cascade * self.accumulate
+
+    @cached_property
+    def read_bounds(self) -> tuple[int, int]:
+        """Least and most that each (pixel, tap) adds until the lanes of a chain are read."""
+        return self.bounds or self.packing.sum_bounds(self.summed_now)
+
+    @property
+    def lift(self) -> int:
+        """What lifting the lanes adds for each (pixel, tap) of a pass, over all chains and reads."""
+        return -self.read_bounds[0] * self.chains * self.reads_per_pass
 
     @property
     def folds(self) -> int:

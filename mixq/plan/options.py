@@ -43,16 +43,18 @@ class Options:
         return [self.foldings[i] for i in fast[order]]
 
 
-def options(unit: Unit, device: str, limit: Resources) -> Options:
-    """Every folding of a layer that divides evenly and does not exceed the DSPs."""
+def options(unit: Unit, device: str, limit: Resources, residue_bits: int) -> Options:
+    """Every folding of a layer that divides evenly and does not exceed the DSPs; packings as in ``candidates``."""
     shape = unit.shape
     found: list[Folding] = []
     for packing in candidates(
         unit.weight_bits,
         unit.source.format.width,
         shape.kernel,
+        residue_bits,
         weight_range=unit.weight_range,
         act_signed=unit.source.format.signed,
+        pixels=1 if shape.width == 1 else None,
         device=device,
     ):
         if packing.pixels > shape.width or (shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2):
@@ -62,7 +64,7 @@ def options(unit: Unit, device: str, limit: Resources) -> Options:
                 continue
             for rows in sorted({1, shape.kernel}):
                 for lanes in divisors(shape.in_channels):
-                    if pe // packing.channels * rows * lanes > limit.dsp:
+                    if pe // packing.channels * rows * lanes * packing.dsps > limit.dsp:
                         break
                     folding = Folding(shape, packing, pe, rows, lanes, out_lanes=pe)
                     found.append(replace(folding, out_lanes=_fewest_out_lanes(folding)))

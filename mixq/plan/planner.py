@@ -14,13 +14,14 @@ from mixq.board import REPORT_KEYS, Board, Resources
 from mixq.containers import container_bits
 from mixq.errors import CheckFailed, UserError
 from mixq.graph import Conv, Dense, Graph, MaxPool, Tensor
-from mixq.packing import PORTS
+from mixq.packing import PORTS, RESIDUE_BITS
 from mixq.plan import estimate
 from mixq.plan.chain import Unit, chain
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.folding import Folding
 from mixq.plan.options import Options, divisors, least_lanes, options, requantise_method, requantise_resources, scale_of
 from mixq.plan.values import LayerPlan, Plan
+from mixq.plan.weight_order import deepened
 from mixq.streams import StreamShape
 
 BUS_BITS = (8, 16, 32, 64, 128)
@@ -41,11 +42,16 @@ def plan(
     max_cycles: int | None = None,
     limits: Resources | None = None,
     budget: float = 1.0,
+    residue_bits: int = 0,
+    real_weights: bool = False,
 ) -> Plan:
     """Plan a graph for a board: the fastest design that fits, or the smallest that is fast enough.
 
     clock_mhz: by default the board's. target_fps, max_cycles: how fast is fast enough. limits: what may be taken, by
-    default all the board has. budget: the share of it, above 0 and up to 1.
+    default all the board has. budget: the share of it, above 0 and up to 1. residue_bits: how many low bits of lanes
+    packings may know from look-up tables, 0, 1 or 2; with 1 and 2 they may be carry-tracked, too. real_weights: sum as
+    many products in the DSPs as these weights allow rather than any: fewer look-up tables, but other weights need
+    another plan.
 
     Raises CheckFailed, with the numbers, where nothing fits or is fast enough; UserError for wrong arguments and for
     graphs that are not a chain.
@@ -58,7 +64,9 @@ def plan(
             raise UserError(f"{name} must be positive and finite, not {value!r}")
     if not 0 < budget <= 1:
         raise UserError(f"budget must be above 0 and at most 1, not {budget!r}")
-    planner = _Planner(graph, board, _share(limits or board.resources, budget))
+    if residue_bits not in RESIDUE_BITS:
+        raise UserError(f"residue_bits must be 0, 1 or 2, not {residue_bits!r}")
+    planner = _Planner(graph, board, _share(limits or board.resources, budget), residue_bits)
     if target_fps is not None:
         # A rate next to nothing allows more cycles than a float tells apart.
         most = int(min(clock * 1e6 / target_fps, 2.0**53))
@@ -68,7 +76,7 @@ def plan(
     return Plan(
         board=board.name,
         clock_mhz=float(clock),
-        layers=tuple(layers),
+        layers=tuple(planner.deepened(layers) if real_weights else layers),
         input_lanes=lanes,
         input_bus_bits=_bus_bits(graph.tensor(graph.input), cycles),
         output_bus_bits=_bus_bits(graph.tensor(graph.output), cycles),
@@ -82,14 +90,14 @@ class _Planner:
     A design is given as the channels in a beat at its input and the plans of its layers.
     """
 
-    def __init__(self, graph: Graph, board: Board, limits: Resources) -> None:
+    def __init__(self, graph: Graph, board: Board, limits: Resources, residue_bits: int) -> None:
         self.limits = limits
         self._board = board
         self._units = chain(graph)
         self._options: dict[str, Options] = {}
         for unit in self._units:
             if unit.is_layer:
-                found = options(unit, board.device, limits)
+                found = options(unit, board.device, limits, residue_bits)
                 if not found.foldings:
                     raise CheckFailed(f"layer {unit.node.name} does not fit: it needs a DSP, {limits.dsp} are allowed")
                 self._options[unit.node.name] = found
@@ -109,6 +117,21 @@ class _Planner:
         if best is None:
             raise CheckFailed(self._does_not_fit(int(targets[-1])))
         return best
+
+    def deepened(self, layers: list[LayerPlan]) -> list[LayerPlan]:
+        """The layers with sums in their DSPs as deep as their weights allow: fewer look-up tables, the same cycles."""
+        units = {unit.node.name: unit for unit in self._units}
+        return [layer if layer.folding is None else self._deepened(units[layer.name], layer) for layer in layers]
+
+    @staticmethod
+    def _deepened(unit: Unit, layer: LayerPlan) -> LayerPlan:
+        assert layer.folding is not None
+        folding = deepened(layer.folding, unit.stream_weights)
+        saved = estimate.convolution(layer.folding).excess(estimate.convolution(folding))
+        resources = replace(
+            layer.resources, **{name: getattr(layer.resources, name) - amount for name, amount in saved.items()}
+        )
+        return replace(layer, folding=folding, resources=resources)
 
     def _targets(self) -> npt.NDArray[np.int64]:
         """Numbers of cycles that are worth trying, rising: those of all foldings, or of beats where none multiplies."""

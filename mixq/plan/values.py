@@ -7,21 +7,21 @@ from functools import cached_property, reduce
 from math import inf
 from operator import add
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from mixq.board import REPORT_KEYS, Resources
 from mixq.errors import UserError
 from mixq.files import dump_yaml, load_yaml, write_atomic
-from mixq.packing import Packing
+from mixq.packing import Packing, Part, Product
 from mixq.plan.folding import Folding, LayerShape
 
 PLAN_FILE = "plan.yaml"
 METHODS = ("multiply", "threshold")
 """Implementations of requantisation, which give the same codes."""
 
-_VERSION = 1
+_VERSION = 2
 
-_Value = TypeVar("_Value", Resources, LayerShape, Packing, Folding)
+_Value = TypeVar("_Value", Resources, LayerShape, Product, Part, Packing, Folding)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,12 @@ class Plan:
     @cached_property
     def _by_name(self) -> dict[str, LayerPlan]:
         return {layer.name: layer for layer in self.layers}
+
+    @property
+    def device(self) -> Literal["dsp48e2", "dsp48e1"]:
+        """Name of the DSP that the layers are packed for; "dsp48e2" where none multiplies."""
+        seventh = any(layer.folding.packing.device == "dsp48e1" for layer in self.layers if layer.folding)
+        return "dsp48e1" if seventh else "dsp48e2"
 
     @property
     def bottleneck(self) -> str:
@@ -171,9 +177,25 @@ def _layer(document: dict[str, Any]) -> LayerPlan:
         folding = dict(values["folding"])
         folding.pop("derived", None)
         folding["shape"] = _value(LayerShape, folding["shape"])
-        folding["packing"] = _value(Packing, folding["packing"])
+        folding["packing"] = _packing(folding["packing"])
+        if folding.get("bounds") is not None:
+            folding["bounds"] = _pair(folding["bounds"])
         values["folding"] = _value(Folding, folding)
     return LayerPlan(**values)
+
+
+def _packing(document: dict[str, Any]) -> Packing:
+    parts = document["parts"]
+    if not isinstance(parts, list):
+        raise TypeError(f"parts must be a list, not {parts!r}")
+    made = tuple(_value(Part, {**part, "product": _value(Product, part["product"])}) for part in parts)
+    return _value(Packing, {**document, "parts": made})
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    if not isinstance(value, list) or [type(bound) for bound in value] != [int, int]:
+        raise TypeError(f"bounds must be two whole numbers, not {value!r}")
+    return value[0], value[1]
 
 
 def _value(kind: type[_Value], document: dict[str, Any]) -> _Value:

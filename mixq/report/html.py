@@ -80,7 +80,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "pipeline": Markup(pipeline_svg(rows)),
         "bars": None if plan is None else Markup(bars_svg(rows)),
         "bottleneck": None if plan is None else bottleneck_sentence(rows, plan),
-        "packings": _packings(rows),
+        "packings": packing_entries(rows),
         "samples": [(sample, png_data_uri(sample)) for sample in data.samples],
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
@@ -123,14 +123,20 @@ def _resource_bars(data: ReportData, board: Board | None) -> list[dict[str, Any]
     return bars
 
 
-def _packings(rows: list[LayerRow]) -> list[dict[str, Any]]:
-    """Each packing once, with the layers that use it, in the order of the layers."""
+def packing_entries(rows: list[LayerRow]) -> list[dict[str, Any]]:
+    """Each packing once, with the layers that use it, in the order of the layers: what its template shows."""
     users: dict[Any, list[str]] = {}
     for row in rows:
         if row.packing is not None:
             users.setdefault(row.packing, []).append(row.name)
     return [
-        {"name": packing_name(packing), "packing": packing, "layers": names, "svg": Markup(draw_svg(packing))}
+        {
+            "name": packing_name(packing),
+            "layers": names,
+            "dsps": packing.dsps,
+            "density": packing.density,
+            "svg": Markup(draw_svg(packing)),
+        }
         for packing, names in users.items()
     ]
 

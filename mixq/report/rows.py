@@ -43,7 +43,7 @@ class LayerRow:
 
     @property
     def packing(self) -> Packing | None:
-        """How one DSP of the layer holds several multiplications."""
+        """How a DSP of the layer, or a few together, hold several multiplications."""
         return None if self.layer is None or self.layer.folding is None else self.layer.folding.packing
 
     @property
@@ -69,15 +69,30 @@ class LayerRow:
 
 
 def packing_name(packing: Packing) -> str:
-    """Short name of a packing, the same for equal ones: ``w4 a4 k3: 2 px × 3 taps × 1 ch``.
+    """Short name of a packing, the same for equal ones: ``w4 a4 k1: 2 px × 1 tap × 3 ch``.
+
+    What is more than one plain DSP is told behind it: a pair or a split operand, tracked carries, and known bits.
 
     >>> from mixq.packing import solve
-    >>> packing_name(solve(4, 4))
-    'w4 a4 k3: 2 px × 3 taps × 1 ch'
+    >>> packing_name(solve(4, 4, kernel=1))
+    'w4 a4 k1: 2 px × 1 tap × 3 ch'
+    >>> packing_name(solve(8, 8))
+    'w8 a8 k3: 2 px × 3 taps × 1 ch, pair'
+    >>> packing_name(solve(4, 4, residue_bits=2))
+    'w4 a4 k3: 4 px × 3 taps × 1 ch, tracked, 2 known bits'
     """
     taps = "1 tap" if packing.taps == 1 else f"{packing.taps} taps"
     widths = f"w{packing.weight_bits} a{packing.act_bits} k{packing.kernel}"
-    return f"{widths}: {packing.pixels} px {TIMES} {taps} {TIMES} {packing.channels} ch"
+    told = [f"{widths}: {packing.pixels} px {TIMES} {taps} {TIMES} {packing.channels} ch"]
+    if packing.split:
+        told.append(f"split over {packing.dsps} DSPs")
+    elif packing.product.pair:
+        told.append("pair")
+    if packing.tracked:
+        told.append("tracked")
+    if packing.residue_bits:
+        told.append(f"{packing.residue_bits} known bit{'s' if packing.residue_bits > 1 else ''}")
+    return ", ".join(told)
 
 
 def layer_rows(data: ReportData) -> list[LayerRow]:

@@ -165,7 +165,7 @@ def test_a_memory_image_may_not_replace_a_source(name: str) -> None:
 def test_mistakes_are_named(build: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError) as failure:
         generate(build, "dsp58")  # type: ignore[arg-type]
-    assert str(failure.value) == "target must be one of dsp48e2, generic, not 'dsp58'"
+    assert str(failure.value) == "target must be one of dsp48e2, dsp48e1, generic, not 'dsp58'"
     with pytest.raises(UserError) as failure:
         generate(tmp_path / "none")
     assert str(failure.value) == f"{tmp_path / 'none'} is no build folder; make one with `mixq import` first"

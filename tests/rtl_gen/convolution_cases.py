@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mixq.formats import IntFormat
 from mixq.graph import Conv, Graph, Requantise
-from mixq.packing import Packing, candidates, solve
+from mixq.packing import Packing, Part, candidates, default_weight_range, solve, weight_bounds
+from mixq.packing.search import search
 from mixq.plan.folding import Folding, LayerShape
+from mixq.plan.weight_order import deepened
 from rtl_gen.convolution import Convolution, Scaling
 from tests.mixq.graphs import Chain
 
@@ -21,7 +24,8 @@ from tests.mixq.graphs import Chain
 class Case:
     """One convolution. ``scaling``: "multiply", "threshold", or "none" for raw sums with a bias.
 
-    ``values``: "random" codes and weights, or "corner": all weights of a channel at one end of their range.
+    ``values``: "random" codes and weights, or "corner": all weights of a channel at one end of their range, or "small":
+    weights of a quarter of it. ``deepen``: sums in the DSPs as deep as the weights allow.
     """
 
     shape: LayerShape
@@ -34,32 +38,43 @@ class Case:
     scaling: str = "none"
     target: str = "dsp48e2"
     values: str = "random"
+    deepen: bool = False
 
     @property
     def folding(self) -> Folding:
-        return Folding(self.shape, self.packing, self.pe, self.rows, self.lanes, self.in_pixels, self.out_lanes)
+        folding = Folding(self.shape, self.packing, self.pe, self.rows, self.lanes, self.in_pixels, self.out_lanes)
+        return deepened(folding, weights_of(self)) if self.deepen else folding
 
     @property
     def seed(self) -> int:
         return zlib.crc32(repr(self).encode())
 
 
-def graph_of(case: Case) -> Graph:
-    """The layer as the interpreter runs it, with weights, biases and scales of either sign."""
+def weights_of(case: Case) -> npt.NDArray[np.int64]:
+    """Weights (C_out, C_in, K, K)."""
     rng = np.random.default_rng(case.seed)
-    shape, packing = case.shape, case.packing
-    low, high = packing.weight_bounds
+    shape = case.shape
+    low, high = case.packing.weight_bounds
     size = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
     if case.values == "corner":
-        weights = np.broadcast_to(rng.choice([low, high], (size[0], 1, 1, 1)), size)
-    else:
-        weights = rng.integers(low, high + 1, size)
+        return np.broadcast_to(rng.choice([low, high], (size[0], 1, 1, 1)), size)
+    if case.values == "small":
+        low, high = low // 4, high // 4
+    return rng.integers(low, high + 1, size)
+
+
+def graph_of(case: Case) -> Graph:
+    """The layer as the interpreter runs it, with weights, biases and scales of either sign."""
+    rng = np.random.default_rng(case.seed + 1)
+    shape, packing = case.shape, case.packing
+    weights = weights_of(case)
+    size = weights.shape
     chain = Chain((shape.in_channels, shape.height, shape.width), IntFormat(packing.act_bits, packing.act_signed))
     bias = rng.integers(-99, 100, size[0]) if case.scaling == "none" else None
     chain.conv(weights, packing.weight_bits, bias, stride=shape.stride, padding=shape.padding)
     if case.scaling == "none":
         return chain.graph()
-    multiplier = rng.integers(-60, 61, size[0])
+    multiplier = rng.integers(-60, 61, (size[0],))
     multiplier[: 2 if len(multiplier) > 2 else 1] = [0, -37][: 2 if len(multiplier) > 2 else 1]
     spread = max(abs(chain.last.format.low), abs(chain.last.format.high))
     shift = max(1, (spread * 60).bit_length() - 5)
@@ -88,16 +103,32 @@ def stage_of(case: Case, graph: Graph) -> Convolution:
     return Convolution(case.folding, conv.weights, scaling, name="layer", target=target)
 
 
-def packing_of(weight_bits: int, act_bits: int, kernel: int, **wanted: int) -> Packing:
-    """The densest candidate with these fields, e.g. pixels=1, taps=2, channels=1."""
-    for packing in candidates(weight_bits, act_bits, kernel):
-        if all(getattr(packing, name) == value for name, value in wanted.items()):
-            return packing
-    found = [(p.pixels, p.taps, p.channels) for p in candidates(weight_bits, act_bits, kernel)]
-    raise ValueError(f"wanted must be among {found}, not {wanted!r}")
+def packing_of(weight_bits: int, act_bits: int, kernel: int, residue_bits: int = 0, **wanted: Any) -> Packing:
+    """Any single product with these fields and so many residue bits, e.g. pixels=1, taps=2, channels=1, pair=True."""
+    weight_range = default_weight_range(weight_bits)
+    operands = (act_bits, *weight_bounds(weight_bits, weight_range))
+    wanted = {"pair": False, "tracked": False, "residue_bits": residue_bits} | wanted
+    for found in search(*operands, kernel, "dsp48e2"):
+        product = found.product(*operands, "dsp48e2")
+        if all(getattr(product, name) == value for name, value in wanted.items()):
+            return Packing(weight_bits, act_bits, kernel, (Part(product),), weight_range=weight_range)
+    raise ValueError(f"wanted must be found, not {wanted!r}")
 
 
-P44, P22, P88, P48 = solve(4, 4), solve(2, 2), solve(8, 8), solve(4, 8)
+def split_of(weight_bits: int, act_bits: int, kernel: int, residue_bits: int = 0) -> Packing:
+    """The candidate whose operand is split."""
+    return next(p for p in candidates(weight_bits, act_bits, kernel, residue_bits) if p.split)
+
+
+P44, P22, P88 = solve(4, 4, accumulate=9), packing_of(2, 2, 3, pixels=5, taps=3), packing_of(8, 8, 3, pixels=2, taps=1)
+P48 = packing_of(4, 8, 3, pixels=1, taps=3)
+PAIR_WIDE = packing_of(4, 4, 3, pixels=5, taps=3, pair=True)
+PAIR_NARROW = packing_of(8, 8, 3, pixels=2, taps=3, pair=True)
+PAIR_KNOWN = packing_of(4, 8, 3, 1, pixels=4, taps=3, pair=True)
+KNOWN = packing_of(4, 4, 3, 2, pixels=4, taps=3)
+TRACKED = packing_of(4, 4, 3, 2, pixels=4, taps=3, tracked=True)
+TRACKED_DENSE = packing_of(4, 4, 1, 1, pixels=1, channels=4, tracked=True)
+SPLIT_ACTS, SPLIT_WEIGHTS = split_of(7, 8, 3, 2), split_of(8, 4, 3)
 
 CASES: dict[str, Case] = {
     # 3x3, two pixels: one fold and all in parallel; serial; and between.
@@ -107,27 +138,29 @@ CASES: dict[str, Case] = {
     "valid": Case(LayerShape(3, 2, 5, 9, 3, 1, 0), P44, 2, 3, 1, 1, 1),
     "full_padding": Case(LayerShape(2, 4, 3, 5, 3, 1, 2), P44, 2, 1, 2, 2, 1, "threshold"),
     "column": Case(LayerShape(2, 2, 4, 1, 3, 1, 1), P44, 2, 3, 1, 1, 2),
-    "narrower_than_group": Case(LayerShape(4, 2, 3, 2, 3, 1, 1), packing_of(2, 2, 3, pixels=5), 1, 1, 2, 5, 1),
-    "wider_than_group": Case(LayerShape(2, 2, 4, 7, 3, 1, 1), packing_of(2, 2, 3, pixels=5), 2, 3, 1, 1, 1, "multiply"),
+    "narrower_than_group": Case(LayerShape(4, 2, 3, 2, 3, 1, 1), P22, 1, 1, 2, 5, 1),
+    "wider_than_group": Case(LayerShape(2, 2, 4, 7, 3, 1, 1), P22, 2, 3, 1, 1, 1, "multiply"),
     "one_row": Case(LayerShape(3, 4, 1, 6, 3, 1, 1), P44, 2, 3, 1, 2, 1),
     "one_pixel": Case(LayerShape(4, 4, 1, 1, 3, 1, 1), P44, 4, 1, 1, 1, 1),
     "kernel_fills_image": Case(LayerShape(2, 2, 3, 3, 3, 1, 0), P44, 2, 1, 2, 1, 1),
     "stride_2": Case(LayerShape(4, 4, 6, 7, 3, 2, 1), P44, 2, 1, 2, 2, 1, "multiply"),
     "stride_2_valid": Case(LayerShape(2, 2, 5, 8, 3, 2, 0), P44, 1, 3, 1, 1, 1),
-    "stride_2_single": Case(LayerShape(3, 4, 5, 5, 3, 2, 1), packing_of(8, 2, 3, pixels=1), 2, 1, 3, 1, 1, "threshold"),
+    "stride_2_single": Case(
+        LayerShape(3, 4, 5, 5, 3, 2, 1), packing_of(8, 2, 3, pixels=1, taps=1, channels=2), 2, 1, 3, 1, 1, "threshold"
+    ),
     # Several passes over the taps, and several channels in one DSP.
-    "passes_8x8": Case(LayerShape(2, 2, 4, 5, 3, 1, 1), packing_of(8, 8, 3, taps=1), 2, 3, 2, 1, 1, "multiply"),
-    "passes_5x5": Case(LayerShape(2, 2, 5, 6, 5, 1, 2), packing_of(6, 4, 5, taps=3), 1, 1, 2, 1, 1),
+    "passes_8x8": Case(LayerShape(2, 2, 4, 5, 3, 1, 1), P88, 2, 3, 2, 1, 1, "multiply"),
+    "passes_5x5": Case(LayerShape(2, 2, 5, 6, 5, 1, 2), packing_of(6, 4, 5, pixels=2, taps=3), 1, 1, 2, 1, 1),
     "channels_in_a_dsp": Case(
-        LayerShape(2, 6, 3, 4, 3, 1, 1), packing_of(2, 8, 3, channels=2), 2, 1, 1, 1, 1, "threshold"
+        LayerShape(2, 6, 3, 4, 3, 1, 1), packing_of(2, 8, 3, taps=1, channels=2, pixels=1), 2, 1, 1, 1, 1, "threshold"
     ),
     # 5x5.
-    "5x5_same": Case(LayerShape(2, 6, 6, 7, 5, 1, 2), solve(4, 4, kernel=5), 3, 5, 1, 1, 1, "multiply"),
-    "5x5_valid": Case(LayerShape(1, 2, 6, 6, 5, 1, 0), solve(2, 2, kernel=5), 1, 1, 1, 1, 1),
+    "5x5_same": Case(LayerShape(2, 6, 6, 7, 5, 1, 2), packing_of(4, 4, 5, pixels=2, taps=3), 3, 5, 1, 1, 1, "multiply"),
+    "5x5_valid": Case(LayerShape(1, 2, 6, 6, 5, 1, 0), packing_of(2, 2, 5, taps=4), 1, 1, 1, 1, 1),
     "5x5_stride_2": Case(LayerShape(2, 2, 6, 9, 5, 2, 1), packing_of(4, 4, 5, pixels=2, taps=2), 2, 1, 1, 2, 1),
     # 1x1 and dense.
-    "1x1": Case(LayerShape(4, 6, 3, 5, 1, 1, 0), solve(4, 4, kernel=1), 6, 1, 2, 2, 3, "multiply"),
-    "1x1_stride_2": Case(LayerShape(4, 4, 5, 6, 1, 2, 0), packing_of(8, 4, 1, pixels=1), 2, 1, 2, 1, 1),
+    "1x1": Case(LayerShape(4, 6, 3, 5, 1, 1, 0), packing_of(4, 4, 1, pixels=2, channels=3), 6, 1, 2, 2, 3, "multiply"),
+    "1x1_stride_2": Case(LayerShape(4, 4, 5, 6, 1, 2, 0), packing_of(8, 4, 1, pixels=1, channels=2), 2, 1, 2, 1, 1),
     "dense": Case(LayerShape(48, 6, 1, 1), packing_of(4, 4, 1, pixels=1, channels=3), 3, 1, 4),
     "dense_deep": Case(LayerShape(96, 2, 1, 1), packing_of(2, 2, 1, pixels=1, channels=2), 2, 1, 8, scaling="multiply"),
     # Lanes at the ends of their range, several chains added in look-up tables.
@@ -135,7 +168,35 @@ CASES: dict[str, Case] = {
     "corner_deep": Case(LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 1, 1, 8, 2, 1, values="corner"),
     "corner_8x8": Case(LayerShape(4, 2, 3, 4, 3, 1, 1), P88, 2, 1, 4, 1, 1, values="corner", target="generic"),
     "signed": Case(
-        LayerShape(2, 2, 4, 5, 3, 1, 1), solve(4, 4, act_signed=True), 2, 3, 1, 1, 1, "multiply", target="generic"
+        LayerShape(2, 2, 4, 5, 3, 1, 1), replace(P44, act_signed=True), 2, 3, 1, 1, 1, "multiply", target="generic"
     ),
+    # Residues, carry tracking, pairs, split operands.
+    "residues": Case(LayerShape(4, 2, 4, 9, 3, 1, 1), KNOWN, 2, 3, 2, 1, 1, "multiply"),
+    "residues_corner": Case(LayerShape(2, 2, 3, 8, 3, 1, 1), KNOWN, 2, 3, 2, 4, 2, values="corner"),
+    "residues_deep": Case(
+        LayerShape(8, 2, 3, 5, 3, 1, 1), packing_of(4, 4, 3, 1, pixels=2, taps=3), 1, 1, 8, 2, 1, values="corner"
+    ),
+    "residues_dense": Case(LayerShape(24, 6, 1, 1), packing_of(3, 3, 1, 2, pixels=1, channels=6), 6, 1, 4, 1, 1),
+    "tracked": Case(LayerShape(4, 2, 4, 9, 3, 1, 1), TRACKED, 2, 1, 2, 1, 1, "threshold"),
+    "tracked_chains": Case(LayerShape(4, 2, 3, 8, 3, 1, 1), TRACKED, 2, 3, 2, 4, 1, "multiply"),
+    "tracked_parallel": Case(LayerShape(1, 2, 3, 8, 3, 1, 1), TRACKED, 2, 3, 1, 4, 2, values="corner"),
+    "tracked_corner": Case(LayerShape(32, 1, 3, 4, 3, 1, 1), TRACKED, 1, 1, 1, 4, 1, values="corner"),
+    "tracked_passes": Case(
+        LayerShape(4, 2, 3, 5, 3, 1, 1), packing_of(4, 4, 3, 1, pixels=3, taps=2, tracked=True), 1, 1, 2, 1, 1
+    ),
+    "tracked_stride_2": Case(LayerShape(4, 2, 5, 8, 3, 2, 1), TRACKED, 1, 1, 4, 1, 1, "multiply", target="generic"),
+    "tracked_dense": Case(LayerShape(96, 8, 1, 1), TRACKED_DENSE, 8, 1, 8, 1, 1, "multiply"),
+    "pair_wide": Case(LayerShape(3, 2, 4, 9, 3, 1, 1), PAIR_WIDE, 2, 3, 1, 1, 1, "multiply"),
+    "pair_narrow": Case(LayerShape(4, 2, 4, 5, 3, 1, 1), PAIR_NARROW, 1, 1, 4, 2, 1, "threshold"),
+    "pair_corner": Case(LayerShape(4, 2, 3, 4, 3, 1, 1), PAIR_NARROW, 2, 3, 4, 1, 2, values="corner"),
+    "pair_residues": Case(LayerShape(2, 2, 3, 6, 3, 1, 1), PAIR_KNOWN, 2, 3, 1, 4, 1, values="corner"),
+    "pair_stride_2": Case(LayerShape(2, 2, 5, 7, 3, 2, 1), PAIR_NARROW, 2, 1, 2, 1, 1, target="generic"),
+    "split_activations": Case(LayerShape(2, 2, 3, 7, 3, 1, 1), SPLIT_ACTS, 2, 1, 2, 1, 1, "multiply"),
+    "split_weights": Case(
+        LayerShape(2, SPLIT_WEIGHTS.channels, 3, 9, 3, 1, 1), SPLIT_WEIGHTS, SPLIT_WEIGHTS.channels, 1, 1, 1, 1
+    ),
+    # Weights smaller than their width allows: more products in each sum.
+    "real_weights": Case(LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 2, 3, 8, 2, 2, "multiply", values="small", deepen=True),
+    "real_weights_deep": Case(LayerShape(16, 2, 3, 6, 3, 1, 1), KNOWN, 1, 1, 8, 1, 1, values="small", deepen=True),
     "generic": Case(LayerShape(4, 4, 4, 6, 3, 1, 1), P48, 2, 1, 2, 1, 1, "threshold", target="generic"),
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +46,9 @@ def pixel_network() -> Graph:
     return chain.conv(weights(rng, 7, 4, 6, 3, 3), 7, padding=0, bias=rng.integers(-9, 9, 4)).graph("pixel")
 
 
-def planned(graph: Graph, dsps: int) -> Plan:
-    return plan(graph, load_board("ultra96-v2"), limits=Resources(70560, 141120, dsps, 216, 0))
+def planned(graph: Graph, dsps: int, device: str = "dsp48e2", **wishes: Any) -> Plan:
+    board = replace(load_board("ultra96-v2"), device=device)
+    return plan(graph, board, limits=Resources(70560, 141120, dsps, 216, 0), **wishes)
 
 
 def narrow_network() -> Graph:
@@ -76,7 +78,8 @@ CASES = [
 
 def hold_network(graph: Graph, chosen: Plan, simulator: str, work_dir: Path, seed: int) -> None:
     """Every code, without stalls and with, resets amid frames, and the cycles between frames."""
-    accelerator = build(graph, chosen, "dsp48e2" if simulator == "verilator" or seed % 2 else "generic")
+    target: Any = chosen.device if simulator == "verilator" or seed % 2 else "generic"
+    accelerator = build(graph, chosen, target)
     frames = random_frames(accelerator.input_shape, FRAMES, seed)
     inputs = accelerator.input_shape.pack(frames)
     expected = accelerator.output_shape.pack(run(graph, frames))
@@ -100,12 +103,35 @@ def test_network(network, dsps: int, simulator: str, tmp_path: Path) -> None:  #
     hold_network(graph, planned(graph, dsps), simulator, tmp_path, dsps)
 
 
+@pytest.mark.cocotb
+@pytest.mark.parametrize(
+    "network, dsps, wishes",
+    [
+        (image_network, 15, {"residue_bits": 2}),
+        (pixel_network, 7, {"residue_bits": 2}),
+        (narrow_network, 9, {"residue_bits": 1, "real_weights": True}),
+        (image_network, 13, {"device": "dsp48e1"}),
+    ],
+    ids=["image-2", "pixel-2", "narrow-1", "image-e1"],
+)
+def test_network_of_denser_packings(network, dsps: int, wishes: dict[str, Any], tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    graph = network()
+    chosen = planned(graph, dsps, **wishes)
+    packings = [layer.folding.packing for layer in chosen.layers if layer.folding]
+    assert {packing.device for packing in packings} == {wishes.get("device", "dsp48e2")}
+    if "residue_bits" in wishes:
+        assert any(packing.residue_bits for packing in packings)
+        assert max(packing.residue_bits for packing in packings) <= wishes["residue_bits"]
+    hold_network(graph, chosen, "icarus", tmp_path, dsps)
+
+
 @pytest.mark.slow
 @pytest.mark.cocotb
 @pytest.mark.parametrize("seed", range(40))
 def test_random_networks(seed: int, tmp_path: Path) -> None:
     graph = random_chain(seed)
-    hold_network(graph, planned(graph, (6, 20, 60)[seed % 3]), "icarus", tmp_path, seed)
+    chosen = planned(graph, (6, 20, 60)[seed % 3], residue_bits=seed % 4 % 3, real_weights=seed % 5 == 0)
+    hold_network(graph, chosen, "icarus", tmp_path, seed)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -152,6 +178,12 @@ def test_layers_may_be_called_like_other_stages() -> None:
     names = [name for name, _ in build(graph, replace(chosen, layers=layers)).stages]
     assert len(set(names)) == len(names)
     assert f"{converter}_" in names
+
+
+def test_packings_for_other_dsps_are_refused() -> None:
+    chosen = planned(pixel_network(), 5)
+    with pytest.raises(ValueError, match=r"^packing must be solved for dsp48e1 to be built of it, not 'dsp48e2'$"):
+        build(pixel_network(), chosen, "dsp48e1")
 
 
 def test_packings_for_other_codes_are_refused() -> None:

@@ -71,7 +71,7 @@ def test_cases_cover_what_is_supported() -> None:
     assert {f.shape.padding for f in foldings} == {0, 1, 2}
     assert {f.shape.stride for f in foldings} == {1, 2}
     assert {case.scaling for case in cases} == {"none", "multiply", "threshold"}
-    assert {f.packing.act_on_wide for f in foldings} == {True, False}
+    assert {part.product.act_on_wide for f in foldings for part in f.packing.parts} == {True, False}
     assert any(f.shape.width == 1 < f.packing.pixels for f in foldings)
     assert any(1 < f.shape.width < f.packing.pixels for f in foldings)
     assert any(f.groups > 1 and f.shape.width % f.packing.pixels for f in foldings)
@@ -88,6 +88,15 @@ def test_cases_cover_what_is_supported() -> None:
     assert any(f.out_lanes < f.pe for f in foldings)
     assert any(f.accumulate > 1 and f.cascade > 1 for f in foldings)
     assert any(f.cascade < f.simd for f in foldings)
+    for kind in ("tracked", "split"):
+        assert {getattr(f.packing, kind) for f in foldings} == {False, True}
+    pairs = {
+        (p.product.act_on_wide, p.product.residue_bits > 0) for f in foldings for p in f.packing.parts if p.product.pair
+    }
+    assert {wide for wide, _ in pairs} == {False, True} and {known for _, known in pairs} == {False, True}
+    assert {f.packing.residue_bits for f in foldings} == {0, 1, 2}
+    assert any(f.packing.tracked and f.cascade > 1 and f.chains > 1 for f in foldings)
+    assert any(f.bounds and f.summed > f.packing.accumulate_max for f in foldings)
 
 
 @pytest.mark.parametrize("name", ["same_parallel", "same_serial", "same_rows", "column", "5x5_same", "passes_8x8"])

@@ -22,8 +22,9 @@ def padding_share(folding: Folding, weights: np.ndarray) -> np.ndarray:
     """What a pixel on padding gives to each tap (C_out, taps): all its products, recentred and lifted."""
     packing = folding.packing
     terms = folding.chains * folding.cascade * folding.accumulate * folding.reads_per_pass
+    lowest = min(x * w for x in (-packing.recentre, packing.recentre - 1) for w in packing.weight_bounds)
     taps = packing.passes * packing.taps
-    share = np.full((len(weights), taps), -packing.product_bounds[0] * terms)
+    share = np.full((len(weights), taps), -lowest * terms)
     for tap in range(folding.shape.kernel):
         # Lanes count from the last tap.
         share[:, tap] -= packing.recentre * weights[:, :, :, folding.shape.kernel - 1 - tap].sum((1, 2))

@@ -12,23 +12,47 @@ import numpy as np
 import pytest
 
 import rtl_gen
-from mixq.packing import Packing, candidates, solve
+from mixq.packing import Packing, solve
 from rtl_gen.packed_mac import PackedMac
+from tests.rtl_gen.convolution_cases import (
+    KNOWN,
+    P22,
+    PAIR_KNOWN,
+    PAIR_NARROW,
+    PAIR_WIDE,
+    SPLIT_ACTS,
+    SPLIT_WEIGHTS,
+    TRACKED,
+    TRACKED_DENSE,
+)
 from tests.rtl_gen.plain_bench import Row, play
 
+P44 = solve(4, 4, accumulate=9)
+WIDE = solve(4, 8, weight_range="full", accumulate=4)
 # name: packing, length, accumulate. Between them: both ports, both weight ranges, signed activations, one lane a
-# channel and many, one channel and many, chains and sums in time, the deepest sums that fit.
+# channel and many, one channel and many, chains and sums in time, the deepest sums that fit, and every kind of packing.
 CASES: dict[str, tuple[Packing, int, int]] = {
-    "w4a4_dsp": (solve(4, 4), 1, 1),
-    "w4a4_chain": (solve(4, 4), 3, 3),
+    "w4a4_dsp": (P44, 1, 1),
+    "w4a4_chain": (P44, 3, 3),
     "w2a2_dense": (solve(2, 2, kernel=1), 1, 1),
-    "w2a2_full": (solve(2, 2), 1, solve(2, 2).accumulate_max),
-    "w3a3_wide": (candidates(3, 3)[-1], 2, 2),
-    "w8a8_deep": (solve(8, 8, accumulate=5), 5, 1),
+    "w2a2_full": (P22, 1, P22.accumulate_max),
+    "w3a3_wide": (solve(3, 3, accumulate=4), 2, 2),
+    "w8a8_pair": (PAIR_NARROW, 2, PAIR_NARROW.accumulate_max // 2),
     "w8a8_vector": (solve(8, 8, kernel=1, pixels=1), 1, solve(8, 8, kernel=1, pixels=1).accumulate_max),
+    "w4a4_pair": (PAIR_WIDE, 3, 1),
+    "w4a8_pair": (PAIR_KNOWN, 1, 1),
     "w5a3_signed": (solve(5, 3, act_signed=True), 1, solve(5, 3, act_signed=True).accumulate_max),
-    "w4a8_full": (solve(4, 8, weight_range="full"), 2, solve(4, 8, weight_range="full").accumulate_max // 2),
+    "w4a8_full": (WIDE, 1, WIDE.accumulate_max),
     "w2a8_5x5": (solve(2, 8, kernel=5, accumulate=4), 4, 1),
+    "w4a4_known": (KNOWN, 1, 1),
+    "w4a4_deep": (solve(4, 4, residue_bits=1, accumulate=16, pixels=2), 4, 4),
+    "w4a4_tracked": (TRACKED, 3, 12),
+    "w4a4_wraps": (TRACKED, 1, 400),  # the top lane overflows the accumulator
+    "w4a4_tracked_dense": (TRACKED_DENSE, 2, 5),
+    "w7a8_split": (SPLIT_ACTS, 1, 1),
+    "w8a4_split": (SPLIT_WEIGHTS, 1, 1),
+    "w1a4": (solve(1, 4, residue_bits=2, accumulate=3), 1, 3),
+    "w1a1_7x7": (solve(1, 1, kernel=7, accumulate=2), 2, 1),
 }
 
 
@@ -56,8 +80,7 @@ class Traffic:
         self.mac = mac
         packing = mac.packing
         rng = np.random.default_rng(seed)
-        half = packing.half
-        acts = (-half, half - 1) if packing.act_signed else (0, 2 * half - 1)
+        acts = packing.act_bounds
         self.rows: list[Row] = []
         self.expected: dict[int, list[list[int]]] = {}
         for number in range(sums):
@@ -74,6 +97,8 @@ class Traffic:
                     x[:], w[:] = corner
                 elif number % 2:
                     x, w = rng.choice(acts, x.shape), rng.choice(packing.weight_bounds, w.shape)
+                if packing.weight_bits == 1:
+                    w = np.where(w > 0, 1, -1)
                 while number > 5 and rng.random() < 0.3:
                     self.rows.append(self.row(x[::-1], w[::-1], valid=0, first=int(rng.integers(2)), last=1))
                 products.append((x, w))
@@ -83,6 +108,8 @@ class Traffic:
 
     def row(self, x: np.ndarray, w: np.ndarray, **bits: int) -> Row:
         packing = self.mac.packing
+        if packing.weight_bits == 1:  # a bit of 1 stands for +1
+            w = (w + 1) // 2
         return {"activations": flat(x, packing.act_bits), "weights": flat(w, packing.weight_bits), **bits}
 
     def seen(self, outputs: list[dict[str, int]]) -> dict[int, list[list[int]]]:
@@ -121,28 +148,22 @@ def test_equals_sums_of_products(simulator: str, target: str, tmp_path: Path) ->
     check(CASES, simulator, target, tmp_path, sums=40)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("simulator", ["icarus"])
-@pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_every_packing(kernel: int, simulator: str, tmp_path: Path) -> None:
-    every = [
-        packing
-        for weight_bits in range(2, 9)
-        for act_bits in range(2, 9)
-        for packing in candidates(weight_bits, act_bits, kernel, act_signed=weight_bits == act_bits)
-    ]
-    assert len(every) > 100
-    for start in range(0, len(every), 40):
-        cases = {}
-        for number, packing in enumerate(every[start : start + 40]):
-            length = max(d for d in (1, 2, 3) if d <= packing.accumulate_max)
-            cases[f"case{start + number}"] = (packing, length, min(packing.accumulate_max // length, 12))
-        check(cases, simulator, "dsp48e2", tmp_path / str(start), sums=12)
+def test_dsp48e1(simulator: str, tmp_path: Path) -> None:
+    cases: dict[str, tuple[Packing, int, int]] = {}
+    for name, packing in {
+        "w4a4": solve(4, 4, accumulate=4, device="dsp48e1"),
+        "w8a8": solve(8, 8, device="dsp48e1"),
+        "w3a3": solve(3, 3, residue_bits=2, device="dsp48e1"),
+    }.items():
+        cases[name] = (packing, 1, packing.accumulate_max)
+        cases[name + "_chain"] = (packing, min(2, packing.accumulate_max), 1)
+    check(cases, simulator, "dsp48e1", tmp_path, sums=40)
 
 
 @pytest.mark.parametrize("simulator", ["icarus"])
 def test_reset_drops_what_is_on_its_way(simulator: str, tmp_path: Path) -> None:
-    packing = solve(4, 4)
+    packing = P44
     mac = PackedMac(packing, length=3, accumulate=3)
     before, after = (Traffic(mac, 3, 3, sums=sums, seed=seed) for sums, seed in ((2, 1), (8, 2)))
     for at in range(6):
@@ -159,12 +180,13 @@ def test_reset_drops_what_is_on_its_way(simulator: str, tmp_path: Path) -> None:
         ({"length": 0}, "length must be at least 1, not 0"),
         ({"accumulate": 0}, "accumulate must be at least 1, not 0"),
         ({"length": 4, "accumulate": 3}, "length * accumulate must be at most 9 for this packing, not 12"),
-        ({"target": "dsp58"}, "target must be one of dsp48e2, generic, not 'dsp58'"),
+        ({"target": "dsp58"}, "target must be one of dsp48e2, dsp48e1, generic, not 'dsp58'"),
+        ({"target": "dsp48e1"}, "packing must be solved for dsp48e1 to be built of it, not 'dsp48e2'"),
     ],
 )
 def test_refuses(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        PackedMac(solve(4, 4), **arguments)
+        PackedMac(P44, **arguments)
     assert str(error.value) == message
 
 
@@ -177,8 +199,8 @@ def test_refuses_wrong_types() -> None:
 
 def test_lane_format_is_tight() -> None:
     # 2 products of 3 terms each of -7..7 times 0..15.
-    assert PackedMac(solve(4, 4), length=2).lane_format.high == 2 * 2 * 15 * 7
-    assert PackedMac(solve(4, 4), length=2).lane_format.low == -2 * 2 * 15 * 7
+    assert PackedMac(P44, length=2).lane_format.high == 2 * 2 * 15 * 7
+    assert PackedMac(P44, length=2).lane_format.low == -2 * 2 * 15 * 7
     assert PackedMac(solve(5, 3, act_signed=True)).lane_format.low < 0
 
 

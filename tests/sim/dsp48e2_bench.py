@@ -51,12 +51,16 @@ INPUT_BITS = sum(INPUTS.values())
 OUTPUT_BITS = sum(OUTPUTS.values())
 
 
-def instance(name: str, parameters: Mapping[str, str], connections: Mapping[str, str]) -> str:
-    """Verilog text of one DSP48E2 instance; outputs that are not connected are left open."""
+def instance(
+    name: str, parameters: Mapping[str, str], connections: Mapping[str, str], primitive: str = "DSP48E2"
+) -> str:
+    """Verilog text of one instance of a slice; outputs that are not connected are left open."""
     lines = ",\n".join(f"    .{key}({value})" for key, value in parameters.items())
     every_pin = dict.fromkeys(_UNREAD, "") | dict(connections)
+    if primitive == "DSP48E1":
+        del every_pin["XOROUT"]
     pins = ",\n".join(f"    .{key}({value})" for key, value in every_pin.items())
-    return f"DSP48E2 #(\n{lines}\n) {name} (\n{pins}\n);\n"
+    return f"{primitive} #(\n{lines}\n) {name} (\n{pins}\n);\n"
 
 
 def _case_text(number: int, case: Case) -> str:

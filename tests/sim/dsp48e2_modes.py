@@ -37,7 +37,7 @@ PCIN_M_C = 0b11_001_01_01
 _DATA = ("A", "ACIN", "B", "BCIN", "C", "D", "PCIN")
 
 
-def _operand(generator: random.Random, width: int) -> int:
+def operand(generator: random.Random, width: int) -> int:
     """A random value, or one time in three a corner: 0, 1, -1, the extremes, alternating bits."""
     ones = (1 << width) - 1
     if generator.random() < 1 / 3:
@@ -54,13 +54,13 @@ def random_pins(
 ) -> Pins:
     """One cycle of random operands and a random choice of controls, all registers enabled, no reset."""
     pins = dict.fromkeys(INPUTS, 0) | dict.fromkeys(CLOCK_ENABLES, 1)
-    pins |= {name: _operand(generator, INPUTS[name]) for name in _DATA}
+    pins |= {name: operand(generator, INPUTS[name]) for name in _DATA}
     pins |= {"OPMODE": generator.choice(opmodes), "INMODE": generator.choice(inmodes)}
     pins |= {"ALUMODE": generator.choice(alumodes), "CARRYIN": generator.getrandbits(1) if carry else 0}
     return pins
 
 
-def _case(
+def slice_case(
     name: str,
     opmodes: Sequence[int],
     attributes: Attributes = PACKED,
@@ -86,7 +86,7 @@ def _case(
     return Case(name, (attributes,), stimulus)
 
 
-def _chain(
+def chain_case(
     name: str,
     stages: tuple[Attributes, ...],
     opmodes: Sequence[Sequence[int]],
@@ -109,22 +109,22 @@ def generator_cases() -> list[Case]:
     three = (PACKED, PACKED, PACKED)
     chain_modes = ((M,), (PCIN_M,), (PCIN_M_RND, PCIN_M_P))
     return [
-        _case("first of a chain: M", [M]),
-        _case("middle of a chain: PCIN + M", [PCIN_M]),
-        _case("last of a chain, group of one: PCIN + M + RND", [PCIN_M_RND]),
-        _case("last of a chain, groups: PCIN + M + (RND or P)", [PCIN_M_RND, PCIN_M_P, PCIN_M_P]),
-        _case("single slice: M + RND", [M_RND]),
-        _case("single slice, groups: M + (RND or P)", [M_RND, M_P, M_P, M_P]),
-        _case("single slice, P through Z", [M_RND, P_M, P_M]),
-        _case("M + C, C through W and through Z", [M_C, C_M]),
-        _case("PCIN + M + C", [PCIN_M_C]),
-        _case("pre-adder D + A", [M], inmodes=[D_PLUS_A]),
-        _case("pre-adder, D + A and D - A by turns", everything, inmodes=[D_PLUS_A, D_MINUS_A]),
-        _chain("chain of three", three, chain_modes),
-        _chain("chain of three, all clock enables low at times", three, chain_modes, low=0.4),
-        _chain("chain of three, reset at random cycles", three, chain_modes, low=0.2, reset=0.05),
-        _case("clock enables low one by one", everything, inmodes=[D_PLUS_A, D_MINUS_A], low_enables=0.3),
-        _case("resets one by one", everything, inmodes=[D_PLUS_A, D_MINUS_A], low_enables=0.2, resets=0.15),
+        slice_case("first of a chain: M", [M]),
+        slice_case("middle of a chain: PCIN + M", [PCIN_M]),
+        slice_case("last of a chain, group of one: PCIN + M + RND", [PCIN_M_RND]),
+        slice_case("last of a chain, groups: PCIN + M + (RND or P)", [PCIN_M_RND, PCIN_M_P, PCIN_M_P]),
+        slice_case("single slice: M + RND", [M_RND]),
+        slice_case("single slice, groups: M + (RND or P)", [M_RND, M_P, M_P, M_P]),
+        slice_case("single slice, P through Z", [M_RND, P_M, P_M]),
+        slice_case("M + C, C through W and through Z", [M_C, C_M]),
+        slice_case("PCIN + M + C", [PCIN_M_C]),
+        slice_case("pre-adder D + A", [M], inmodes=[D_PLUS_A]),
+        slice_case("pre-adder, D + A and D - A by turns", everything, inmodes=[D_PLUS_A, D_MINUS_A]),
+        chain_case("chain of three", three, chain_modes),
+        chain_case("chain of three, all clock enables low at times", three, chain_modes, low=0.4),
+        chain_case("chain of three, reset at random cycles", three, chain_modes, low=0.2, reset=0.05),
+        slice_case("clock enables low one by one", everything, inmodes=[D_PLUS_A, D_MINUS_A], low_enables=0.3),
+        slice_case("resets one by one", everything, inmodes=[D_PLUS_A, D_MINUS_A], low_enables=0.2, resets=0.15),
     ]
 
 
@@ -148,25 +148,27 @@ def neighbour_cases() -> list[Case]:
     bare = replace(PACKED, **dict.fromkeys(registers, 0))  # type: ignore[arg-type]
     no_p = [M, PCIN_M, PCIN_M_RND, M_RND, C_M, M_C, PCIN_M_C]
     cases = [
-        _case("all pre-adder functions and register taps", [M, PCIN_M_P], two_deep, all_inmodes, low_enables=0.2),
-        _case("adder, all multiplexers", sums, adder, [0], alumodes, True, in_turn=True),
-        _case("adder, enables and resets", sums, adder, [0], alumodes, True, low_enables=0.1, resets=0.02),
-        _case("multiply, all multiplexers", products, PACKED, [D_PLUS_A, D_MINUS_A], alumodes, True, in_turn=True),
-        _case("multiplicand A, no pre-adder", [M_P, M_RND], replace(two_deep, amultsel="A"), [0, 1, 2, 16, 17]),
-        _chain("operand cascade", (two_deep, cascaded, cascaded), ((M,), (PCIN_M,), (PCIN_M_P,)), 0.1, 0.02),
-        _chain("early operand cascade", (early, replace(cascaded, acascreg=1, bcascreg=1)), ((M,), (PCIN_M,))),
-        _chain("operand cascade, one register", (Attributes(), Attributes(a_input="CASCADE")), ((M,), (PCIN_M,))),
-        _case("no register at all", no_p, bare, [D_PLUS_A, D_MINUS_A], alumodes, carry=True),
+        slice_case("all pre-adder functions and register taps", [M, PCIN_M_P], two_deep, all_inmodes, low_enables=0.2),
+        slice_case("adder, all multiplexers", sums, adder, [0], alumodes, True, in_turn=True),
+        slice_case("adder, enables and resets", sums, adder, [0], alumodes, True, low_enables=0.1, resets=0.02),
+        slice_case("multiply, all multiplexers", products, PACKED, [D_PLUS_A, D_MINUS_A], alumodes, True, in_turn=True),
+        slice_case("multiplicand A, no pre-adder", [M_P, M_RND], replace(two_deep, amultsel="A"), [0, 1, 2, 16, 17]),
+        chain_case("operand cascade", (two_deep, cascaded, cascaded), ((M,), (PCIN_M,), (PCIN_M_P,)), 0.1, 0.02),
+        chain_case("early operand cascade", (early, replace(cascaded, acascreg=1, bcascreg=1)), ((M,), (PCIN_M,))),
+        chain_case("operand cascade, one register", (Attributes(), Attributes(a_input="CASCADE")), ((M,), (PCIN_M,))),
+        slice_case("no register at all", no_p, bare, [D_PLUS_A, D_MINUS_A], alumodes, carry=True),
     ]
     for register in ("areg", "breg", "creg", "dreg", "adreg", "mreg", "preg"):
         changes = {register: 0} | ({f"{register[0]}cascreg": 0} if register in ("areg", "breg") else {})
         attributes = replace(PACKED, **changes)  # type: ignore[arg-type]
-        cases.append(_case(f"without {register}", no_p, attributes, [D_PLUS_A, D_MINUS_A], alumodes))
+        cases.append(slice_case(f"without {register}", no_p, attributes, [D_PLUS_A, D_MINUS_A], alumodes))
     for register in ("inmodereg", "opmodereg", "alumodereg", "carryinreg", "carryinselreg"):
         attributes = replace(PACKED, **{register: 0})  # type: ignore[arg-type]
         modes = [*no_p, PCIN_M_P]
-        cases.append(_case(f"without {register}", modes, attributes, [D_PLUS_A, D_MINUS_A], alumodes, True))
-    cases.append(_case("one register of B", no_p, replace(PACKED, breg=1, bcascreg=1), low_enables=0.3, resets=0.05))
+        cases.append(slice_case(f"without {register}", modes, attributes, [D_PLUS_A, D_MINUS_A], alumodes, True))
+    cases.append(
+        slice_case("one register of B", no_p, replace(PACKED, breg=1, bcascreg=1), low_enables=0.3, resets=0.05)
+    )
     # Multiplicand A has no use for INMODE[3:2]: without the pre-adder they are 0.
     return [_without_preadder_bits(case) for case in cases]
 

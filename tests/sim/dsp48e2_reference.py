@@ -1,13 +1,15 @@
 """Reference of the DSP48E2 slice for its simulation model: one object per slice, stepped clock by clock.
 
 It works on Python integers of any size and looks the functions of INMODE, OPMODE and ALUMODE up in tables, as AMD's
-user guide UG579 lists them, where the Verilog decodes them bit by bit.
+user guide UG579 lists them, where the Verilog decodes them bit by bit. Of the DSP48E1 (UG479) it is the reference too:
+a slice with the same functions of a narrower pre-adder, without W and RND.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 #: Inputs that a stimulus sets, with their widths. CLK, CARRYCASCIN and MULTSIGNIN are not among them.
 INPUTS: dict[str, int] = {
@@ -94,6 +96,9 @@ class Dsp48e2:
     Registers start at 0, as after configuration. A reset is synchronous and wins over the clock enable.
     """
 
+    #: Width of the pre-adder, its operands and the multiplicand.
+    PRE_ADDER_BITS: ClassVar[int] = 27
+
     def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
         self.registers: dict[str, int] = dict.fromkeys(
@@ -118,10 +123,11 @@ class Dsp48e2:
         return self.registers[name] if getattr(self.attributes, f"{name.lower()}reg") else pins[name]
 
     def _pre_adder(self, pins: Pins) -> int:
-        """The 27-bit output of the pre-adder, before its register."""
-        a = signed(self._input_path("A", pins)[2], 27)
-        d = signed(self.registers["D"] if self.attributes.dreg else pins["D"], 27)
-        return signed(_PRE_ADDER[self._control("INMODE", pins) >> 1 & 0b111](a, d), 27)
+        """The output of the pre-adder, before its register."""
+        bits = self.PRE_ADDER_BITS
+        a = signed(self._input_path("A", pins)[2], bits)
+        d = signed(self.registers["D"] if self.attributes.dreg else pins["D"], bits)
+        return signed(_PRE_ADDER[self._control("INMODE", pins) >> 1 & 0b111](a, d), bits)
 
     def _product(self, pins: Pins) -> int:
         """The product before its register."""
@@ -129,7 +135,7 @@ class Dsp48e2:
             multiplicand = self.registers["AD"] if self.attributes.adreg else self._pre_adder(pins)
         else:
             gated = self._control("INMODE", pins) >> 1 & 1
-            multiplicand = 0 if gated else signed(self._input_path("A", pins)[2], 27)
+            multiplicand = 0 if gated else signed(self._input_path("A", pins)[2], self.PRE_ADDER_BITS)
         return multiplicand * signed(self._input_path("B", pins)[2], 18)
 
     def _sum(self, pins: Pins) -> int:
@@ -193,15 +199,24 @@ class Dsp48e2:
                 self.registers[name] = value
 
 
-def simulate_chain(stages: tuple[Attributes, ...], stimulus: list[list[Pins]]) -> list[list[Pins]]:
+class Dsp48e1(Dsp48e2):
+    """The older slice, given the same pins: two bits of OPMODE must be 0, two bits of D do not count."""
+
+    PRE_ADDER_BITS: ClassVar[int] = 25
+
+
+def simulate_chain(
+    stages: tuple[Attributes, ...], stimulus: list[list[Pins]], slice_type: type[Dsp48e2] = Dsp48e2
+) -> list[list[Pins]]:
     """Outputs of each slice in each cycle, before that cycle's clock edge.
 
     Args:
         stages: the slices, first of the chain first.
         stimulus: for each cycle, the inputs of each slice. PCIN, ACIN and BCIN of all but the first slice are
             what their neighbour's PCOUT, ACOUT and BCOUT give.
+        slice_type: which kind of slice.
     """
-    slices = [Dsp48e2(attributes) for attributes in stages]
+    slices = [slice_type(attributes) for attributes in stages]
     trace: list[list[Pins]] = []
     for cycle in stimulus:
         row: list[Pins] = []

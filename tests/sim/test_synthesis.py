@@ -158,17 +158,50 @@ def test_counts_of_block_ram_equal_those_of_the_stock_flow(design: Path, counted
     """Our map of block RAM leaves contents out; the counts are those of plain ``synth_xilinx``."""
     rtl = tmp_path / "rtl"
     shutil.copytree(design, rtl)
-    module = r"mixq_top.accelerator.table$5"
+    assert stock(rtl, r"mixq_top.accelerator.table$5", "xcup") == counted.layers["table"]
+
+
+#: A DSP48E1, and memories whose cells differ from UltraScale+'s: 14 bits of LUT RAM, and a block RAM.
+SEVEN_SERIES = """
+module mixq_top (input ap_clk, input [29:0] a, input [47:0] c, output [47:0] p, output reg [13:0] q,
+                 output reg [35:0] r);
+  DSP48E1 #(.AREG(1), .USE_DPORT("TRUE")) dsp (.CLK(ap_clk), .A(a), .B(a[17:0]), .C(c), .P(p));
+  (* ram_style = "distributed" *) reg [13:0] ram [0:31];
+  (* ram_style = "block" *) reg [35:0] buffer [0:511];
+  always @(posedge ap_clk) begin
+    if (a[29]) ram[a[4:0]] <= a[18:5];
+    if (a[29]) buffer[a[8:0]] <= c[35:0];
+    q <= ram[a[23:19]];
+    r <= buffer[a[28:20]];
+  end
+endmodule
+"""
+
+
+def test_a_design_with_the_older_dsp_is_counted_for_its_family(tmp_path: Path) -> None:
+    rtl = tmp_path / "rtl"
+    rtl.mkdir()
+    found = count(small_design(rtl, SEVEN_SERIES))
+    # A RAM32M holds six bits in four look-up tables, UltraScale+'s RAM32M16 fourteen in eight.
+    assert found.total == Resources(lut=12, ff=14, dsp=1, bram36=0.5)
+    assert stock(rtl, "mixq_top", "xc7") == found.total
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    text = SEVEN_SERIES.replace("DSP48E1", "DSP48E2").replace("USE_DPORT", "AMULTSEL").replace("TRUE", "AD")
+    assert count(small_design(newer, text)).total == replace(found.total, lut=8)
+
+
+def stock(rtl: Path, module: str, family: str) -> Resources:
+    """The counts of plain ``synth_xilinx``."""
     sources = " ".join((rtl / "files.f").read_text().split())
-    (tmp_path / "stock.ys").write_text(
-        f"read_verilog {sources}\nsynth_xilinx -family xcup -noiopad -noclkbuf -flatten -top {module} -run :check\n"
+    (rtl.parent / "stock.ys").write_text(
+        f"read_verilog {sources}\nsynth_xilinx -family {family} -noiopad -noclkbuf -flatten -top {module} -run :check\n"
         "tee -q -o ../stock.json stat -json\n"
     )
-    yosys = find_yosys()
-    _run(yosys, rtl)
-    found = json.loads((tmp_path / "stock.json").read_text())["modules"]["\\" + module]["num_cells_by_type"]
+    _run(find_yosys(), rtl)
+    found = json.loads((rtl.parent / "stock.json").read_text())["modules"]["\\" + module]["num_cells_by_type"]
     cells = {kind: number for kind, number in found.items() if not kind.startswith("$")}
-    assert synthesis._resources("table", cells) == counted.layers["table"]
+    return synthesis._resources(module, cells)
 
 
 def _run(yosys: Yosys, folder: Path) -> None:

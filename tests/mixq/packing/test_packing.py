@@ -1,370 +1,255 @@
-"""Packings: densities against a table, arithmetic against sums written out, and how tight the guard bits are."""
+"""Packings: what a unit of DSPs computes of codes, how weights are stored, how operands are split, what is refused."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from mixq.packing import KERNELS, WIDTHS, Packing, candidates, solve
-
-Array = npt.NDArray[np.int64]
-
-ALL = "accumulations in P, b<=0 LUT-known LSBs (d = DSP pair 2P, s = operand split)"
-TABLES: dict[str, dict[str, Any]] = {
-    f"k{kernel}, L>={deep} {ALL}": {"kernel": kernel, "accumulate": deep} for kernel in KERNELS for deep in (1, 4)
-} | {
-    f"batch-1 matrix-vector (one activation), L>={deep}, b<=0": {"kernel": 1, "pixels": 1, "accumulate": deep}
-    for deep in (1, 4)
-}
-#: Cells that one DSP without LUT-known bits reaches (the others take pairs of DSPs or split operands).
-CELLS = {"k3, L>=1": 14, "k1, L>=1": 42, "k5, L>=1": 7, "k3, L>=4": 10, "k1, L>=4": 43, "k5, L>=4": 15, "batch-1 ": 49}
+from mixq.packing import Packing, Part, candidates, solve
+from tests.mixq.packing.cases import Array, direct_sums, draw, every_packing, small
 
 
-@cache
-def every_candidate() -> tuple[Packing, ...]:
-    """The candidates of all pairs of widths and all kernels, equal arithmetic only once."""
-    found: dict[tuple[Any, ...], Packing] = {}
-    for weight_bits, act_bits, kernel in product(WIDTHS, WIDTHS, KERNELS):
-        for packing in candidates(weight_bits, act_bits, kernel):
-            found.setdefault(tuple(vars(replace(packing, kernel=5)).values()), packing)
-    return tuple(found.values())
+def nine() -> Packing:
+    """Sums of nine products of two 4-bit activations and three 4-bit taps."""
+    return Packing(4, 4, 3, (Part(small()),), weight_range="narrow")
 
 
-def act_range(packing: Packing) -> tuple[int, int]:
-    most = 1 << packing.act_bits
-    return (-most // 2, most // 2 - 1) if packing.act_signed else (0, most - 1)
+def split(*, act_signed: bool = False) -> Packing:
+    """8-bit weights split for 2-bit activations: the densest there is."""
+    return next(p for p in candidates(8, 2, 3, act_signed=act_signed) if p.split)
 
 
-def sums(packing: Packing, x: Array, w: Array) -> Array:
-    """Lanes (..., channels, positions) as sums of products over n + k = position and over L."""
-    out = np.zeros((*x.shape[:-2], packing.channels, packing.pixels + packing.taps - 1), np.int64)
-    for n in range(packing.pixels):
-        for k in range(packing.taps):
-            out[..., n + k] += (x[..., n, None] * w[..., k]).sum(-2)
-    return out
-
-
-# -- densities -------------------------------------------------------------------------------------
-
-
-def cells(text: str, title: str) -> Iterator[tuple[int, int, str]]:
-    """Rows of a table of tables.md: weight bits, activation bits, cell."""
-    body = text.split(f"### {title}\n", 1)[1].split("###")[0]
-    for row in re.findall(r"^\| \*\*(\d)\*\* \|(.*)\|$", body, flags=re.MULTILINE):
-        for act_bits, cell in zip(range(2, 9), row[1].split("|"), strict=True):
-            yield int(row[0]), act_bits, cell.strip()
-
-
-@pytest.mark.parametrize("title", TABLES, ids=lambda title: title[:8])
-def test_densities_equal_the_tables(title: str, shared: Path) -> None:
-    text = (shared / "reference" / "packing" / "tables.md").read_text()
-    compared = 0
-    for weight_bits, act_bits, cell in cells(text, title):
-        density = solve(weight_bits, act_bits, **TABLES[title]).density
-        if cell.endswith(("d", "s")):
-            assert density <= float(cell.rstrip("ds")) + 0.005, (weight_bits, act_bits)
-        else:
-            compared += 1
-            assert f"{density:.2f}".rstrip("0").rstrip(".") == cell, (weight_bits, act_bits)
-    assert compared == CELLS[title[:8]]
-
-
-@pytest.mark.parametrize(
-    "request_, density, stride, pixels, accumulate_max",
-    [
-        ((4, 4, 3), 6, 11, 2, 9),
-        ((2, 2, 3), 15, 6, 5, 3),
-        ((3, 3, 3), 12, 7, 4, 1),
-        ((2, 2, 1), 12, None, None, 1),
-        ((4, 4, 1), 6, 7, 2, 1),
-        ((2, 4, 3), 12, None, 4, 1),
-    ],
-)
-def test_known_packings(
-    request_: tuple[int, int, int], density: float, stride: int | None, pixels: int | None, accumulate_max: int
-) -> None:
-    packing = solve(*request_)
-    assert (packing.density, packing.accumulate_max) == (density, accumulate_max)
-    if stride is not None:
-        offsets = [lane.offset for lane in packing.lanes]
-        assert offsets == list(range(0, stride * len(offsets), stride))
-    if pixels is not None:
-        assert packing.pixels == pixels
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_candidates_are_a_front(kernel: int) -> None:
-    for weight_bits, act_bits in product(WIDTHS, WIDTHS):
-        found = candidates(weight_bits, act_bits, kernel)
-        assert found[0].density == max(p.density for p in found)
-        assert [p.density for p in found] == sorted((p.density for p in found), reverse=True)
-        for one, other in product(found, found):
-            better = one.density >= other.density and one.accumulate_max >= other.accumulate_max
-            assert one is other or one.pixels != other.pixels or not better
-
-
-# -- geometry --------------------------------------------------------------------------------------
-
-
-def test_operands_fit_their_ports_and_lanes_their_accumulator() -> None:
-    assert len(every_candidate()) > 500
-    for packing in every_candidate():
-        for act, weight in product(act_range(packing), packing.weight_bounds):
-            x = packing.pack_activations(np.full(packing.pixels, act))
-            w = packing.pack_weights(np.full((packing.channels, packing.taps), weight))
-            assert -(1 << packing.act_port_bits - 1) <= int(x) < 1 << packing.act_port_bits - 1
-            assert -(1 << packing.weight_port_bits - 1) <= int(w) < 1 << packing.weight_port_bits - 1
-        assert sum(lane.width for lane in packing.lanes) == 48 and packing.lanes[0].offset == 0
-        assert {(lane.channel, lane.position) for lane in packing.lanes} == set(
-            product(range(packing.channels), range(packing.pixels + packing.taps - 1))
-        )
-        assert {packing.act_port_bits, packing.weight_port_bits} == {18, 27}
-        # Every product lands in the lane of its channel and position.
-        where = {(lane.channel, lane.position): lane.offset for lane in packing.lanes}
-        for m, n, k in product(range(packing.channels), range(packing.pixels), range(packing.taps)):
-            assert packing.act_offsets[n] + packing.weight_offsets[m][k] == where[m, n + k]
-        assert packing.macs == packing.pixels * packing.taps * packing.channels
-        assert packing.passes * packing.taps >= packing.kernel > (packing.passes - 1) * packing.taps
+def check_at_random(packing: Packing, products: int, seed: int, rows: int = 9) -> None:
+    rng = np.random.default_rng(seed)
+    x = draw(rng, *packing.act_bounds, (rows, products, packing.pixels))
+    w = draw(rng, *packing.weight_bounds, (rows, products, packing.channels, packing.taps))
+    if packing.weight_bits == 1:
+        w[w == 0] = -1
+    assert np.array_equal(packing.compute(x, w), direct_sums(x, w)), (packing, products, seed)
 
 
 # -- arithmetic ------------------------------------------------------------------------------------
 
 
-def operand_space(packing: Packing) -> float:
-    """Bits of all operands of one product."""
-    low, high = packing.weight_bounds
-    return packing.act_bits * packing.pixels + math.log2(high - low + 1) * packing.channels * packing.taps
+def test_every_packing_computes_sums_of_products_of_codes() -> None:
+    assert len(every_packing()) > 4000
+    for seed, packing in enumerate(every_packing()):
+        check_at_random(packing, min(packing.accumulate_max, (1, 3, 12)[seed % 3]), seed)
 
 
-def check_exhaustively(packing: Packing) -> None:
-    """Every value of every operand, one product."""
-    low, high = packing.weight_bounds
-    weights = packing.channels * packing.taps
-    lowest, highest = act_range(packing)
-    sizes = [highest - lowest + 1] * packing.pixels + [high - low + 1] * weights
-    digits = np.unravel_index(np.arange(math.prod(sizes)), sizes)
-    x = np.stack(digits[: packing.pixels], -1)[:, None, :].astype(np.int64) + lowest
-    w = np.stack(digits[packing.pixels :], -1).reshape(-1, 1, packing.channels, packing.taps).astype(np.int64) + low
-    assert np.array_equal(packing.compute(x, w), sums(packing, x, w)), packing
+@pytest.mark.parametrize(("weight_range", "act_signed"), [("full", False), ("narrow", True), ("full", True)])
+@pytest.mark.parametrize("widths", [(1, 1), (1, 4), (2, 2), (3, 5), (4, 4), (5, 3), (8, 2), (8, 8)])
+def test_other_ranges(weight_range: Any, act_signed: bool, widths: tuple[int, int]) -> None:
+    for residue_bits in (0, 1, 2):
+        found = candidates(*widths, 3, residue_bits, weight_range=weight_range, act_signed=act_signed)
+        assert found
+        for packing in found[:8]:
+            assert (packing.weight_range, packing.act_signed) == (weight_range, act_signed)
+            check_at_random(packing, min(packing.accumulate_max, 5), 0)
 
 
-def test_every_operand() -> None:
-    small = [packing for packing in every_candidate() if operand_space(packing) <= 14]
-    assert len(small) > 100
-    for packing in small:
-        check_exhaustively(packing)
+def test_other_devices() -> None:
+    for widths in [(1, 1), (2, 2), (4, 4), (8, 8), (8, 2)]:
+        for kernel in (1, 3):
+            found = candidates(*widths, kernel, 2, device="dsp48e1")
+            assert found and not any(packing.tracked for packing in found)
+            for packing in found:
+                assert packing.device == "dsp48e1"
+                ports = {
+                    port
+                    for part in packing.parts
+                    for port in (part.product.act_port_bits, part.product.weight_port_bits)
+                }
+                assert ports == {18, 25}
+                check_at_random(packing, min(packing.accumulate_max, 5), 0)
 
 
-@pytest.mark.slow
-def test_every_operand_up_to_20_bits() -> None:
-    middle = [packing for packing in every_candidate() if 14 < operand_space(packing) <= 20]
-    assert len(middle) > 100
-    for packing in middle:
-        check_exhaustively(packing)
+def test_codes_and_bounds() -> None:
+    assert (nine().act_bounds, nine().weight_bounds, nine().recentre) == ((0, 15), (-7, 7), 8)
+    signed = replace(nine(), act_signed=True)
+    assert (signed.act_bounds, signed.recentre) == ((-8, 7), 0)
+    assert Packing(4, 4, 3, (Part(small(weights=(-8, 7), stride=10)),)).weight_bounds == (-8, 7)
+    one_bit = solve(1, 1, 1)
+    assert (one_bit.act_bounds, one_bit.weight_bounds) == ((0, 1), (-1, 1))
+    assert nine().sum_bounds(9) == (-9 * 56, 9 * 56)
 
 
-def check_at_random(packing: Packing, seed: int) -> None:
-    """Random operands, operands at the ends of their ranges, and both, at several depths."""
-    rng = np.random.default_rng(seed)
-    for products in sorted({1, min(2, packing.accumulate_max), min(packing.accumulate_max, 64)}):
-        size_x = (24, products, packing.pixels)
-        size_w = (24, products, packing.channels, packing.taps)
-        low, high = act_range(packing)
-        x, w = rng.integers(low, high + 1, size_x), rng.integers(*packing.weight_bounds, size_w, endpoint=True)
-        x[8:] = rng.choice([low, high], size_x)[8:]
-        w[8:] = rng.choice(packing.weight_bounds, size_w)[8:]
-        x[16:], w[16:] = x[16:, :1], w[16:, :1]
-        assert np.array_equal(packing.compute(x, w), sums(packing, x, w)), (packing, seed)
+# -- sizes -----------------------------------------------------------------------------------------
 
 
-def test_random_and_corner_operands() -> None:
-    for seed, packing in enumerate(every_candidate()):
-        check_at_random(packing, seed)
+def test_sizes_of_a_plain_packing() -> None:
+    packing = nine()
+    assert (packing.pixels, packing.taps, packing.channels, packing.positions) == (2, 3, 1, 4)
+    assert (packing.macs, packing.dsps, packing.passes, packing.density, packing.accumulate_max) == (6, 1, 1, 6.0, 9)
+    longer = replace(packing, kernel=7)
+    assert (longer.passes, longer.density) == (3, 14 / 3)
 
 
-@pytest.mark.parametrize("weight_range, act_signed", [("full", False), ("narrow", True), ("full", True)])
-def test_other_ranges(weight_range: Any, act_signed: bool) -> None:
-    for weight_bits, act_bits in [(2, 2), (3, 5), (4, 4), (5, 3), (8, 8)]:
-        for packing in candidates(weight_bits, act_bits, 3, weight_range=weight_range, act_signed=act_signed)[:6]:
-            check_at_random(packing, 0)
-
-
-def lifted(packing: Packing, act: int, weight: int, products: int) -> tuple[list[int], list[int]]:
-    """Lanes seen and lanes true of ``products`` equal products of equal operands, in Python's integers."""
-    x = int(packing.pack_activations(np.full(packing.pixels, act)))
-    w = int(packing.pack_weights(np.full((packing.channels, packing.taps), weight)))
-    p = (products * x * w + packing.lift(products)) % (1 << 48)
-    lanes = packing.read_lanes(np.array(p))
-    true = [
-        products * lane.terms * (act - packing.recentre) * weight + packing.lane_lift(lane, products)
-        for lane in packing.lanes
+def test_a_unit_of_a_split_operand_keeps_all_its_dsps_busy() -> None:
+    packing = split()
+    upper, lower = (part.product for part in packing.parts)
+    assert packing.pixels % upper.pixels == packing.pixels % lower.pixels == 0
+    units = [
+        packing.pixels // p.pixels * (packing.channels // p.channels) * -(-packing.taps // p.taps) * p.dsps
+        for p in (upper, lower)
     ]
-    return [int(lanes[lane.channel, lane.position]) for lane in packing.lanes], true
+    assert packing.dsps == sum(units) == sum(slot.product.dsps for slot in packing.slots)
+    assert packing.density == packing.pixels * packing.channels * 3 / packing.dsps
+    assert packing.accumulate_max == min(upper.accumulate_max, lower.accumulate_max)
 
 
-def test_guard_bits_are_enough_and_not_one_product_too_many() -> None:
-    for packing in every_candidate():
-        for act, weight in product(act_range(packing), packing.weight_bounds):
-            seen, true = lifted(packing, act, weight, packing.accumulate_max)
-            assert seen == true, packing
-        corners = product(act_range(packing), packing.weight_bounds)
-        one_more = [lifted(packing, *corner, packing.accumulate_max + 1) for corner in corners]
-        assert any(seen != true for seen, true in one_more), packing
+def test_slots_take_every_operand_once_for_each_part() -> None:
+    for packing in every_packing():
+        if not packing.split:
+            assert len(packing.slots) == 1
+            continue
+        for index in range(2):
+            taken = np.zeros((packing.channels, packing.taps, packing.pixels), np.int64)
+            for slot in packing.slots:
+                p = slot.product
+                if slot.part == index:
+                    taken[
+                        slot.channel : slot.channel + p.channels,
+                        slot.tap : slot.tap + p.taps,
+                        slot.pixel : slot.pixel + p.pixels,
+                    ] += 1
+            assert (taken == 1).all(), packing
+
+
+def test_parts_of_codes_add_up() -> None:
+    for packing in every_packing():
+        if packing.split:
+            weights = np.arange(packing.weight_bounds[0], packing.weight_bounds[1] + 1)
+            parts = [packing.weight_part(part, weights) << part.weight_shift for part in packing.parts]
+            assert np.array_equal(sum(parts) if packing.parts[0].weight_shift else parts[0], weights)
+            acts = np.arange(packing.act_bounds[0], packing.act_bounds[1] + 1)
+            shifted = [packing.act_part(part, acts) << part.act_shift for part in packing.parts]
+            total = sum(shifted) if packing.parts[0].act_shift else shifted[0]
+            assert np.array_equal(total, acts - packing.recentre)
+            for part in packing.parts:
+                p = part.product
+                assert packing.weight_part(part, weights).min() >= p.weight_low
+                assert packing.weight_part(part, weights).max() <= p.weight_high
+                assert packing.act_part(part, acts).min() >= -p.half and packing.act_part(part, acts).max() < p.half
 
 
 # -- stored weights --------------------------------------------------------------------------------
 
 
-def widened(packing: Packing, word: int) -> int:
-    """The operand that wiring makes of a stored word: each field sign-extended up to the next."""
-    operand = position = 0
-    ends = [offset for offset, *_ in packing.weight_fields[1:]] + [packing.weight_port_bits]
-    for (offset, bits, _, _), end in zip(packing.weight_fields, ends, strict=True):
-        field = word >> position & ((1 << bits) - 1)
-        signed = field - (field >> (bits - 1) << bits)
-        operand |= (signed & ((1 << (end - offset)) - 1)) << offset
-        position += bits
-    return operand - (operand >> (packing.weight_port_bits - 1) << packing.weight_port_bits)
-
-
-def test_stored_weights_give_the_operand_and_come_back() -> None:
-    for seed, packing in enumerate(every_candidate()):
+def test_stored_weights_come_back() -> None:
+    wide = 0
+    for seed, packing in enumerate(every_packing()):
         rng = np.random.default_rng(seed)
-        shape = (16, packing.channels, packing.taps)
-        weights = rng.integers(*packing.weight_bounds, shape, endpoint=True)
-        weights[:8] = rng.choice([*packing.weight_bounds, 0], shape)[:8]
+        weights = draw(rng, *packing.weight_bounds, (6, 1, packing.channels, packing.taps))[:, 0]
         words = packing.encode_weights(weights)
         assert words.min() >= 0 and int(words.max()) < 1 << packing.stored_bits
-        assert np.array_equal(packing.decode_weights(words), weights)
-        assert [widened(packing, int(word)) for word in words] == packing.pack_weights(weights).tolist(), packing
+        assert words.dtype == (np.int64 if packing.stored_bits <= 62 else object)
+        wide += packing.stored_bits > 62
+        assert np.array_equal(packing.decode_weights(words), weights), packing
+    assert wide > 10
 
 
 def test_narrow_weights_are_stored_in_their_width() -> None:
-    assert solve(4, 4).stored_bits == 3 * 4
-    assert solve(4, 4, weight_range="full").stored_bits == 3 * 4 + 2
+    assert nine().stored_bits == 3 * 4
+    assert Packing(4, 4, 3, (Part(small(weights=(-8, 7), stride=10)),)).stored_bits == 3 * 4 + 2
+
+
+def test_weights_are_stored_less_what_they_borrow() -> None:
+    # 5, -3 and 2: the second field lends the third 1, and gets nothing from the first.
+    (word,) = nine().encode_weights([[[5, -3, 2]]])
+    assert [int(word) >> 4 * i & 15 for i in range(3)] == [5, 16 - 3, 2 - 1]
 
 
 # -- what is refused -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("change", "error", "message"),
     [
-        ({"weight_bits": 1}, "weight_bits must be from 2 to 8, not 1"),
-        ({"weight_bits": 9}, "weight_bits must be from 2 to 8, not 9"),
-        ({"act_bits": 0}, "act_bits must be from 2 to 8, not 0"),
-        ({"act_bits": -4}, "act_bits must be from 2 to 8, not -4"),
-        ({"kernel": 2}, "kernel must be 1, 3 or 5, not 2"),
-        ({"pixels": 0}, "pixels must be at least 1, not 0"),
-        ({"residue_bits": 1}, "residue_bits must be 0, not 1"),
-        ({"pixels": 3, "accumulate": 19}, "accumulate must be at most 18, not 19"),
-        ({"accumulate": 0}, "accumulate must be at least 1, not 0"),
-        ({"pixels": 20}, "pixels must be few enough for a port, not 20"),
-        ({"weight_range": "wide"}, "weight_range must be 'full' or 'narrow', not 'wide'"),
-        ({"device": "dsp58"}, "device must be one of dsp48e2, not 'dsp58'"),
+        ({"weight_bits": 9}, ValueError, "weight_bits must be from 1 to 8, not 9"),
+        ({"weight_bits": 0}, ValueError, "weight_bits must be from 1 to 8, not 0"),
+        ({"act_bits": 4.0}, ValueError, "act_bits must be from 1 to 8, not 4.0"),
+        ({"kernel": 4}, ValueError, "kernel must be 1, 3, 5 or 7, not 4"),
+        ({"kernel": 1}, ValueError, "taps must be from 1 to kernel, not 3"),
+        ({"weight_range": "wide"}, ValueError, "weight_range must be 'full' or 'narrow', not 'wide'"),
+        ({"act_signed": 1}, TypeError, "act_signed must be True or False, not 1"),
+        ({"parts": [1]}, TypeError, "parts must be a tuple of Part, not [1]"),
+        ({"parts": (1,)}, TypeError, "parts must be a tuple of Part, not (1,)"),
+        ({"parts": ()}, ValueError, "parts must make up the operands, not ()"),
     ],
 )
-def test_solve_refuses(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError) as error:
-        solve(**{"weight_bits": 4, "act_bits": 4} | arguments)
-    assert str(error.value) == message
-
-
-@pytest.mark.parametrize("value", [4.0, True, "4", None])
-def test_solve_refuses_what_is_no_integer(value: Any) -> None:
-    with pytest.raises(TypeError) as error:
-        solve(value, 4)
-    assert str(error.value) == f"weight_bits must be an integer, not {value!r}"
+def test_packing_refuses(change: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        replace(nine(), **change)
+    assert str(raised.value) == message
 
 
 @pytest.mark.parametrize(
-    "fields, message",
+    "change",
     [
-        ({"weight_bits": 9}, "weight_bits must be from 2 to 8, not 9"),
-        ({"act_bits": 1}, "act_bits must be from 2 to 8, not 1"),
-        ({"kernel": 4}, "kernel must be 1, 3 or 5, not 4"),
-        ({"weight_range": "wide"}, "weight_range must be 'full' or 'narrow', not 'wide'"),
-        ({"device": "dsp58"}, "device must be one of dsp48e2, not 'dsp58'"),
-        ({"taps": 0}, "taps must be from 1 to kernel, not 0"),
-        ({"taps": 4}, "taps must be from 1 to kernel, not 4"),
-        ({"pixels": 0}, "pixels and channels must be from 1 to 64, not (0, 1)"),
+        {"act_bits": 5},
+        {"weight_bits": 5},
+        {"weight_range": "full"},
+        {"parts": (Part(small(), act_shift=1),)},
+        {"parts": (Part(small()), Part(small()))},
+        {"parts": (Part(small()),) * 3},
+        {"parts": (Part(small(), weight_shift=2), Part(small()))},
     ],
 )
-def test_packing_refuses(fields: dict[str, Any], message: str) -> None:
+def test_parts_must_make_up_the_operands(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError) as error:
-        replace(solve(4, 4), **fields)
-    assert str(error.value) == message
+        replace(nine(), **change)
+    assert str(error.value).startswith("parts must make up the operands, not (Part(product=Product(")
+
+
+def test_parts_of_a_split_must_agree() -> None:
+    packing = split()
+    with pytest.raises(ValueError, match=r"^parts must make up the operands, not \("):
+        replace(packing, parts=packing.parts[::-1])
+    lower = packing.parts[1]
+    other = replace(lower, product=replace(lower.product, device="dsp48e1", taps=1, pixels=1))
+    with pytest.raises(ValueError, match=r"^parts must be for one device and not tracked, not \("):
+        replace(packing, parts=(packing.parts[0], other))
+
+
+def test_a_unit_has_no_more_dsps_than_can_be_looked_at() -> None:
+    # 25 pixels in one product and 13 in the other: 13 + 25 products for 325 pixels, each for 7 taps.
+    share: dict[str, Any] = {"act_bits": 1, "taps": 1, "act_on_wide": True}
+    upper = Part(small(**share, pixels=25, stride=1, weights=(-1, 0)), weight_shift=2)
+    lower = Part(small(**share, pixels=13, stride=2, weights=(0, 3)))
+    with pytest.raises(ValueError, match=r"^parts must make a unit of at most 256 DSPs, not 266$"):
+        Packing(3, 1, 7, (upper, lower), weight_range="narrow")
+    assert Packing(3, 1, 5, (upper, lower), weight_range="narrow").dsps == 5 * 38
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [
-        {"pixels": 3},  # the third activation lies beyond the port
-        {"act_on_wide": True},  # three taps lie beyond the narrow port
-        {"tap_stride": 10},  # lanes of one position would lie at different offsets
-        {"pixel_stride": 6, "tap_stride": 6},  # not even one product fits its lane
-        {"pixel_stride": 3, "tap_stride": 3},  # fields overlap
-    ],
-)
-def test_packing_refuses_what_does_not_fit(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError) as error:
-        replace(solve(4, 4), **fields)
-    assert str(error.value).startswith("operands must fit their ports and lanes must hold one product, not Packing(")
-
-
-def test_most_negative_weight_decides_about_a_port() -> None:
-    # 9 multiplications with -8 excluded, where 18 bits hold -7 but not -8 in the top field.
-    narrow = next(p for p in candidates(4, 2, 3) if p.act_on_wide and p.pixels == 4 and p.taps == 3)
-    assert narrow.weight_offsets[0][-1] + 4 == narrow.weight_port_bits
-    with pytest.raises(ValueError, match=r"^operands must fit"):
-        replace(narrow, weight_range="full")
-
-
-@pytest.mark.parametrize(
-    "activations, weights, message",
+    ("activations", "weights", "message"),
     [
         (np.zeros((10, 2)), np.zeros((10, 1, 3)), "activations must hold from 1 to 9 products, not 10"),
         (np.zeros((0, 2)), np.zeros((0, 1, 3)), "activations must hold from 1 to 9 products, not 0"),
         (np.full((1, 2), 16), np.zeros((1, 1, 3)), "activations must be from 0 to 15, not 16..16"),
         (np.full((1, 2), -1), np.zeros((1, 1, 3)), "activations must be from 0 to 15, not -1..-1"),
-        (np.zeros((1, 2)), np.full((1, 1, 3), -8), "weights must be from -7 to 7"),
+        (np.zeros((1, 2)), np.full((1, 1, 3), -8), "weights must be from -7 to 7, not -8..-8"),
+        (np.zeros((1, 2)), np.zeros((1, 3, 1)), "weights must end in shape (1, 3), not (1, 3, 1)"),
     ],
 )
 def test_compute_refuses(activations: Array, weights: Array, message: str) -> None:
     with pytest.raises(ValueError) as error:
-        solve(4, 4).compute(activations, weights)
+        nine().compute(activations, weights)
     assert str(error.value) == message
 
 
-def test_encode_refuses() -> None:
-    with pytest.raises(ValueError) as error:
-        solve(4, 4).encode_weights(np.zeros((2, 3, 1)))
-    assert str(error.value) == "weights must end in shape (1, 3), not (2, 3, 1)"
-    with pytest.raises(ValueError) as error:
-        solve(4, 4).encode_weights([[0, 8, 0]])
-    assert str(error.value) == "weights must be from -7 to 7, not 0..8"
-
-
 @pytest.mark.parametrize(
-    ("change", "error", "message"),
+    ("weights", "message"),
     [
-        ({"pixels": 1 << 31}, ValueError, "pixels and channels must be from 1 to 64, not (2147483648, "),
-        ({"channels": 65}, ValueError, "pixels and channels must be from 1 to 64, not ("),
-        ({"act_on_wide": []}, TypeError, "act_on_wide must be True or False, not []"),
-        ({"act_signed": 1}, TypeError, "act_signed must be True or False, not 1"),
+        (np.zeros((2, 3, 1)), "weights must end in shape (1, 3), not (2, 3, 1)"),
+        ([[0, 8, 0]], "weights must be from -7 to 7, not 0..8"),
     ],
 )
-def test_geometry_from_a_hostile_file(change: dict[str, Any], error: type[Exception], message: str) -> None:
-    with pytest.raises(error) as raised:
-        replace(solve(4, 4), **change)
-    assert str(raised.value).startswith(message)
+def test_encode_refuses(weights: Any, message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        nine().encode_weights(weights)
+    assert str(error.value) == message

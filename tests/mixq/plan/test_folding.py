@@ -11,6 +11,8 @@ import pytest
 from mixq.packing import Packing, candidates, solve
 from mixq.plan.folding import Folding, LayerShape
 
+P44 = solve(4, 4, accumulate=9)
+
 
 def outputs_of_a_row(shape: LayerShape) -> list[int]:
     """Left edges of the windows of a row: the first, and every stride-th after it, that the padded image holds."""
@@ -113,7 +115,7 @@ def test_no_padding_never_takes_fewer_cycles_than_its_groups() -> None:
 
 def test_wide_padding_adds_groups_only_where_outputs_need_them() -> None:
     # 5 pixels, 7 outputs of a row, 2 at a time: 4 groups of outputs from 3 of pixels.
-    folding = Folding(LayerShape(1, 1, 5, 5, 3, 1, 2), solve(4, 4), pe=1, rows=1, lanes=1)
+    folding = Folding(LayerShape(1, 1, 5, 5, 3, 1, 2), P44, pe=1, rows=1, lanes=1)
     assert (folding.packing.pixels, folding.groups, folding.out_groups) == (2, 3, 4)
     assert folding.row_steps == 4
 
@@ -138,7 +140,7 @@ def test_beats_are_counted(seed: int) -> None:
 def test_multipliers_hold_every_product() -> None:
     for folding in foldings(300, seed=11):
         packing = folding.packing
-        assert folding.dsps * packing.channels == folding.pe * folding.simd
+        assert folding.dsps * packing.channels == folding.pe * folding.simd * packing.dsps
         assert folding.chains * folding.cascade == folding.simd == folding.rows * folding.lanes
         assert folding.columns * packing.channels * folding.folds == folding.shape.out_channels
         # Never more products summed than the lanes hold, and never another read than needed.
@@ -148,12 +150,11 @@ def test_multipliers_hold_every_product() -> None:
         longer = [n for n in range(folding.cascade + 1, folding.simd + 1) if folding.simd % n == 0]
         assert all(n > packing.accumulate_max for n in longer)
         # Work of all multipliers in all cycles is at least the products of the layer.
-        done = folding.dsps * packing.macs * folding.compute_cycles
+        done = folding.dsps // packing.dsps * packing.macs * folding.compute_cycles
         assert done >= folding.shape.macs
         assert folding.weight_depth == folding.folds * folding.steps
 
 
-P44 = solve(4, 4)
 SHAPE = LayerShape(4, 6, 5, 7, 3, 1, 1)
 
 
@@ -184,7 +185,7 @@ def test_shape_refuses(fields: dict[str, int], message: str) -> None:
         ({"packing": solve(4, 4, kernel=5)}, "packing must be for kernel 3, not 5"),
         ({"pe": 4}, "pe must divide 6 and be a multiple of 1, not 4"),
         ({"pe": 0}, "pe must divide 6 and be a multiple of 1, not 0"),
-        ({"packing": solve(8, 8), "pe": 3}, "pe must divide 6 and be a multiple of 2, not 3"),
+        ({"packing": solve(8, 8, pixels=1), "pe": 3}, "pe must divide 6 and be a multiple of 2, not 3"),
         ({"rows": 2}, "rows must be 1 or 3, not 2"),
         ({"lanes": 3}, "lanes must divide 4, not 3"),
         ({"lanes": 0}, "lanes must divide 4, not 0"),
@@ -200,7 +201,7 @@ def test_folding_refuses(fields: dict[str, Any], message: str) -> None:
 
 
 def test_stride_2_refuses_an_odd_number_of_pixels() -> None:
-    odd: Packing = next(p for p in candidates(2, 2, 3) if p.pixels == 3 and p.channels == 1)
+    odd: Packing = next(p for p in candidates(4, 4, 3) if p.pixels == 5)
     with pytest.raises(ValueError) as error:
         Folding(replace(SHAPE, stride=2), odd, pe=6, rows=1, lanes=1)
-    assert str(error.value) == "packing must hold 1 or an even number of pixels for stride 2, not 3"
+    assert str(error.value) == "packing must hold 1 or an even number of pixels for stride 2, not 5"

@@ -19,6 +19,8 @@ from tests.mixq.graphs import Chain
 BOARD = Board("small", "part", Resources(70560, 141120, 360, 216, 0), 5, 72, 300.0)
 LAYER = LayerPlan("conv", "conv", 10, Resources(), 1, 1)
 
+PRODUCT = ("layers", 0, "folding", "packing", "parts", 0, "product")
+
 
 @pytest.fixture(scope="module")
 def planned() -> Plan:
@@ -75,7 +77,11 @@ def test_wrong_plans(planned: Plan, wrong: dict[str, Any], kind: type[Exception]
         (("layers", 0, "resources", "bram36"), "x", "bram36 of resources must be a number, not 'x'"),
         (("layers", 0, "folding", "pe"), 1.0, "pe must be a whole number, not 1.0"),
         (("layers", 0, "folding", "shape", "height"), 4.0, "height must be a whole number, not 4.0"),
-        (("layers", 0, "folding", "packing", "pixel_stride"), None, "pixel_stride must be a whole number, not None"),
+        ((*PRODUCT, "pixel_stride"), None, "pixel_stride must be a whole number, not None"),
+        ((*PRODUCT, "pixels"), 1 << 31, "pixels, taps and channels must be from 1 to 64, not (2147483648, 3, 1)"),
+        ((*PRODUCT, "pair"), 1, "pair must be True or False, not 1"),
+        (("layers", 0, "folding", "packing", "parts"), {}, "parts must be a list, not {}"),
+        (("layers", 0, "folding", "bounds"), [0, 1.5], "bounds must be two whole numbers, not [0, 1.5]"),
     ],
 )
 def test_wrong_files(planned: Plan, tmp_path: Path, place: tuple[Any, ...], value: Any, reason: str) -> None:

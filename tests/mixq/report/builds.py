@@ -22,7 +22,7 @@ BOARD = Board(
     dsp_column_height=72,
     clock_mhz=250.0,
 )
-LIMITS = Resources(lut=10000, ff=140000, dsp=40, bram36=216)
+LIMITS = Resources(lut=10000, ff=140000, dsp=12, bram36=216)
 
 
 def small_graph(name: str = "net") -> Graph:

@@ -6,13 +6,18 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from mixq.drawing import draw_svg, sheets
 from mixq.errors import UserError
 from mixq.graph import Graph
+from mixq.packing import solve
 from mixq.plan import Plan
 from mixq.report import write_html, write_json_reports
+from mixq.report.html import packing_entries
 from tests.mixq.report.builds import BOARD, small_graph, small_plan, write, write_results
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
@@ -99,8 +104,8 @@ def test_headline_numbers_are_those_of_the_files(build: Path, planned: Plan) -> 
     lut = table_row(text, "LUT")
     assert lut[1:4] == [f"{planned.resources.lut:,}", f"{counts['total']['LUT']:,}", "10,000"]
     dsp = table_row(text, "DSP")
-    assert dsp[1:4] == [str(planned.resources.dsp), str(counts["total"]["DSP"]), "40"]
-    assert dsp[4] == f"{-(-100 * planned.resources.dsp // 40)} %"
+    assert dsp[1:4] == [str(planned.resources.dsp), str(counts["total"]["DSP"]), "12"]
+    assert dsp[4] == f"{-(-100 * planned.resources.dsp // 12)} %"
 
 
 def test_layer_table_joins_estimate_and_count(build: Path, graph: Graph, planned: Plan) -> None:
@@ -149,7 +154,20 @@ def test_every_packing_is_drawn_once(build: Path, planned: Plan) -> None:
     packings = {layer.folding.packing for layer in planned.layers if layer.folding is not None}
     assert len(packings) > 1
     assert text.count('<figure class="packing">') == len(packings)
-    assert text.count("accumulator, 48 bits") == len(packings)
+    titles = [row.title for packing in packings for sheet in sheets(packing) for row in sheet.rows]
+    for title in set(titles):
+        assert text.count(f">{title}<") == titles.count(title)
+
+
+def test_every_kind_of_packing_is_drawn() -> None:
+    chosen = [solve(4, 4, residue_bits=2), solve(8, 8), solve(2, 8, residue_bits=2)]
+    assert (chosen[0].tracked, chosen[1].product.pair, chosen[2].split) == (True, True, True)
+    rows: Any = [SimpleNamespace(packing=packing, name=f"conv{i}") for i, packing in enumerate([*chosen, chosen[0]])]
+    entries = packing_entries(rows)
+    assert [entry["layers"] for entry in entries] == [["conv0", "conv3"], ["conv1"], ["conv2"]]
+    assert [entry["svg"] for entry in entries] == [draw_svg(packing) for packing in chosen]
+    assert len({entry["name"] for entry in entries}) == 3
+    assert [entry["dsps"] for entry in entries] == [1, 2, chosen[2].dsps]
 
 
 def test_mismatches_and_missed_rates_stand_out(build: Path, planned: Plan) -> None:

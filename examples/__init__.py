@@ -1,0 +1,1 @@
+"""Small designs on packed multipliers, each with its Verilog, a cocotb bench and a page that explains it."""

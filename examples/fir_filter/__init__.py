@@ -1,0 +1,1 @@
+"""A FIR filter that takes two samples in every cycle."""

@@ -1,0 +1,1 @@
+"""A unit that multiplies vectors by a matrix which it holds."""

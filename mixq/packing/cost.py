@@ -1,0 +1,186 @@
+"""What packings take in look-up tables and flip-flops: estimates to choose by, fitted to what Yosys counts.
+
+``docs/packing-luts.md`` has the counts beside the estimates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from math import ceil
+
+from mixq.packing.packing import Packing
+from mixq.packing.product import Product
+from mixq.packing.values import ACCUMULATOR_BITS
+
+COUNTER_BITS = 8
+"""Width of a carry counter that comparisons of packings reckon with."""
+
+DEEP = 16
+"""Products beyond which a deeper sum hardly lowers the share of reading."""
+
+
+@dataclass(frozen=True)
+class ChainCost:
+    """Look-up tables and flip-flops of a chain of DSPs beside the DSPs."""
+
+    lut: float
+    ff: float
+
+    def __add__(self, other: ChainCost) -> ChainCost:
+        return ChainCost(self.lut + other.lut, self.ff + other.ff)
+
+    def times(self, count: int) -> ChainCost:
+        """``count`` of the same."""
+        return ChainCost(self.lut * count, self.ff * count)
+
+
+def residue_luts(terms: int, bits: int) -> int:
+    """The low bits of a sum of ``terms`` products, added to those of the sum so far."""
+    if bits == 0:
+        return 0
+    # One bit: a tree of ANDs and XORs over 2 * terms + 1 inputs. Two: the carries between them as well.
+    return ceil(2 * terms / 5) if bits == 1 else ceil(2.2 * terms)
+
+
+def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulate: int) -> ChainCost:
+    """A chain of ``length`` products over ``accumulate`` cycles; bounds: of what each (pixel, tap) adds until it is read.
+
+    Of a carry-tracked product they are those of one cycle.
+    """
+    known = product.residues(*bounds)
+    if known is None:
+        raise ValueError(f"bounds must fit the lanes, not {bounds!r}")
+    if product.tracked:
+        return tracked_dsp_cost(product, accumulate).times(length) + tracked_reading_cost(product, length, accumulate)
+    lanes = [max(1, (lane.terms * (bounds[1] - bounds[0])).bit_length()) for lane in product.lanes]
+    lut = length * _residues(product, known) + extraction_luts(product, known)
+    ff = length * (_operand_registers(product, known) + sum(known))
+    if product.pair:
+        # Both words up to the highest bit of their top lanes, and the one that halving drops.
+        tops = [lane.offset + bits + 1 for lane, bits in zip(product.lanes, lanes, strict=True)]
+        used = [max(t for lane, t in zip(product.lanes, tops, strict=True) if lane.word == word) for word in (0, 1)]
+        lut += sum(used) + 5 - 2 * product.word_bits
+        ff += sum(lanes) + sum(known)
+    if any(known):
+        ff += sum(known) + sum(lanes)
+        if accumulate > 1:
+            ff += 3
+    return ChainCost(lut, ff)
+
+
+def tracked_dsp_cost(product: Product, cycles: int) -> ChainCost:
+    """One carry-tracked DSP's residues, comparison and counters, for sums of so many products."""
+    known = product.residues(*product.sum_bounds(1))
+    assert known is not None
+    counters = sum(counter_bits(product, cycles))
+    return ChainCost(
+        _residues(product, known) + 2 * sum(known) + counters + 4,
+        _operand_registers(product, known) + 3 * sum(known) + counters + 7,
+    )
+
+
+def tracked_reading_cost(product: Product, length: int, cycles: int) -> ChainCost:
+    """What chooses among the carry-tracked DSPs of a chain, reads their lanes one after another and adds them up."""
+    lanes = lane_bits(product, length * cycles)
+    taken = ACCUMULATOR_BITS + sum(counter_bits(product, cycles))
+    sums = sum(lanes) if length > 1 else 0
+    return ChainCost(
+        (length // 2) * taken + sum(lanes[1:]) + product.lanes[0].width + 4 + sums,
+        ACCUMULATOR_BITS + taken + sum(lanes) + sums,
+    )
+
+
+def unit_chain_cost(packing: Packing, bounds: tuple[int, int] | None, length: int, accumulate: int) -> ChainCost:
+    """A chain of ``length`` units over ``accumulate`` cycles, with the adders of the parts of a split operand.
+
+    bounds: of what each (pixel, tap) adds until it is read, where they are less than whatever operands allow; none for
+    carry-tracked and split packings.
+    """
+    total = ChainCost(0, 0)
+    products = length * accumulate
+    for slot in packing.slots:
+        own = bounds or slot.product.sum_bounds(1 if packing.tracked else products)
+        total += chain_cost(slot.product, own, length, accumulate)
+    return total + _share_cost(packing, products) if packing.split else total
+
+
+def _share_cost(packing: Packing, products: int) -> ChainCost:
+    """Trees that add the parts of a split operand; every sum goes through as many registers."""
+    widths = packing.sum_widths(*packing.sum_bounds(products))
+    shares = [0] * len(widths)
+    for slot in packing.slots:
+        for channel in range(slot.channel, slot.channel + slot.product.channels):
+            first = channel * packing.positions + slot.pixel + slot.tap
+            for index in range(first, first + slot.product.positions):
+                shares[index] += 1
+    levels = (max(shares) - 1).bit_length()
+    registers = [sum(ceil(count / (1 << level)) for level in range(1, levels + 1)) for count in shares]
+    return ChainCost(
+        sum(width * (count - 1) for width, count in zip(widths, shares, strict=True)),
+        sum(width * count for width, count in zip(widths, registers, strict=True)),
+    )
+
+
+def _residues(product: Product, known: tuple[int, ...]) -> int:
+    return sum(residue_luts(lane.terms, bits) for lane, bits in zip(product.lanes, known, strict=True))
+
+
+def _operand_registers(product: Product, known: tuple[int, ...]) -> int:
+    """Flip-flops for the low bits of a product's operands: twice the activations; weights stored, and as they are."""
+    weights = product.taps * product.channels
+    return (2 * product.pixels + 3 * weights) * max(known) - max(known) if any(known) else 0
+
+
+def counter_bits(product: Product, cycles: int) -> list[int]:
+    """Bits of the counter of what each lane of a tracked product spills in so many cycles, in the order of its lanes.
+
+    The top lane's counts how often the accumulator wraps, 0 bits where it cannot.
+    """
+    low, high = product.sum_bounds(1)
+    bits, spilled = [], 0
+    for lane in product.lanes:
+        spilled = (cycles * lane.terms * (high - low) + spilled) >> lane.width
+        bits.append(spilled.bit_length())
+    return bits
+
+
+def lane_bits(product: Product, products: int) -> list[int]:
+    """Bits of each lifted lane of a sum of so many products."""
+    low, high = product.sum_bounds(products)
+    return [(lane.terms * (high - low)).bit_length() for lane in product.lanes]
+
+
+def extraction_luts(product: Product, known: tuple[int, ...]) -> int:
+    """Lanes from the words of an accumulator: what spilled from lane to lane, and the sum and difference of a pair."""
+    total = 2 * product.word_bits if product.pair else 0
+    for i, (lane, bits) in enumerate(zip(product.lanes, known, strict=True)):
+        own = known[i + 1] if i + 1 < len(known) and product.lanes[i + 1].word == lane.word else 0
+        total += bits + min(lane.width + own, 16) if bits else 0
+    return total
+
+
+@cache
+def packing_luts(packing: Packing) -> float:
+    """Look-up tables of a unit for each cycle: residues, and its share of reading its lanes and adding them up.
+
+    Of a carry-tracked packing without the reading, which comes once for a sum of any length; of a split operand the
+    adders of its parts are reckoned with.
+    """
+    total = sum(_product_luts(slot.product) for slot in packing.slots)
+    if packing.split:
+        shared = sum(len(slot.product.lanes) for slot in packing.slots)
+        total += 8 * (shared - packing.channels * packing.positions)
+    return total
+
+
+def _product_luts(product: Product) -> float:
+    depth = product.accumulate_max
+    known = product.residues(*product.sum_bounds(1 if product.tracked else depth))
+    assert known is not None
+    residues = sum(residue_luts(lane.terms, bits) for lane, bits in zip(product.lanes, known, strict=True))
+    if product.tracked:
+        # Of each lane with residues a comparison, and a counter for the lane below.
+        return residues + sum(bits + COUNTER_BITS for bits in known if bits)
+    adding = sum(min(lane.width + 1, 16) for lane in product.lanes)
+    return residues + (extraction_luts(product, known) + adding) / min(depth, DEEP)
