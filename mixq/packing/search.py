@@ -300,10 +300,11 @@ def _outer_products(pixels: int, act_port: int, weight_port: int) -> Iterator[Sh
                     if (channels - 1) * stride < weight_port and (pixels - 1) * outer < act_port:
                         yield Shape(pixels, 1, channels, outer, outer, stride, False)
                 for block in (n for n in range(2, pixels) if pixels % n == 0):
-                    between, outer = block * stride, channels * block * stride
-                    wide = (block - 1) * stride + (pixels // block - 1) * outer
-                    if wide < act_port and (channels - 1) * between < weight_port:
-                        yield Shape(pixels, 1, channels, stride, stride, between, False, block, outer)
+                    for between in range((block - 1) * stride + 1, block * stride + 1):
+                        outer = channels * between
+                        wide = (block - 1) * stride + (pixels // block - 1) * outer
+                        if wide < act_port and (channels - 1) * between < weight_port:
+                            yield Shape(pixels, 1, channels, stride, stride, between, False, block, outer)
 
 
 def _pairs(kernel: int, act_port: int, weight_port: int) -> Iterator[Shape]:

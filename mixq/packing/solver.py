@@ -60,8 +60,7 @@ def candidates(
     ]
     if pixels is None:
         densest = max((p.density for p in packings), default=0.0)
-        packings += _split(weight_bits, act_bits, kernel, residue_bits, bounds, act_signed, device, densest)
-        packings = [p for p in packings if p.accumulate_max >= accumulate]
+        packings += _split(weight_bits, act_bits, kernel, residue_bits, bounds, act_signed, device, densest, accumulate)
     ordered = sorted(packings, key=_preference, reverse=True)
     return tuple(p for i, p in enumerate(ordered) if not any(_dominates(q, p) for q in ordered[:i]))
 
@@ -174,6 +173,7 @@ def _split(
     act_signed: bool,
     device: str,
     densest: float,
+    accumulate: int,
 ) -> list[Packing]:
     """The densest packing of a split operand for each number of residue bits, where it is denser than a whole one."""
     low, high = weight_bounds(weight_bits, weight_range)
@@ -186,7 +186,7 @@ def _split(
     best: list[tuple[tuple[float, int], list[tuple[Found, tuple[int, int, int, int, int]]]]] = []
     for bits in range(residue_bits + 1):
         for parts in splits:
-            sides = [_densest(act, lo, hi, kernel, device, bits) for act, lo, hi, *_ in parts]
+            sides = [_densest(act, lo, hi, kernel, device, bits, accumulate) for act, lo, hi, *_ in parts]
             if any(not side for side in sides):
                 continue
             density = 1 / sum(1 / _density(side[0], kernel) for side in sides)
@@ -208,13 +208,18 @@ def _split(
 
 
 @cache
-def _densest(act_bits: int, low: int, high: int, kernel: int, device: str, residue_bits: int) -> tuple[Found, ...]:
-    """The densest whole products for operands, all that are equally dense."""
+def _densest(
+    act_bits: int, low: int, high: int, kernel: int, device: str, residue_bits: int, accumulate: int
+) -> tuple[Found, ...]:
+    """The densest whole products for operands that are deep enough, all that are equally dense."""
     found = [
         f
         for f in search(act_bits, low, high, kernel, device)
         # A pair has no last share of a single tap.
-        if f.residue_bits <= residue_bits and not f.tracked and not (f.shape.pair and kernel % f.shape.taps == 1)
+        if f.residue_bits <= residue_bits
+        and f.accumulate_max >= accumulate
+        and not f.tracked
+        and not (f.shape.pair and kernel % f.shape.taps == 1)
     ]
     most = max((_density(f, kernel) for f in found), default=0.0)
     return tuple(f for f in found if _density(f, kernel) > most - 1e-9)
