@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -285,3 +286,7 @@ def test_packed_mac_shows_the_same_drawing() -> None:
     at = documented.index("::") + 2
     drawings = [draw_text(p).splitlines()[2:8] for p in (PLAIN, *candidates(4, 4, 3, 2))]
     assert documented[at : at + 6] in [[line.strip() for line in drawing] for drawing in drawings]
+
+
+def test_the_documented_picture_is_current(root: Path) -> None:
+    assert (root / "docs/packing-w4a4.svg").read_text() == draw_svg(solve(4, 4, residue_bits=2))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mixq.cli import quickstart
+from mixq.plan import Plan
 from tests.mixq.cli.conftest import Run
 
 
@@ -70,6 +71,20 @@ def test_the_whole_way_and_again(tmp_path: Path, mixq: Run) -> None:
     outcome = mixq("verify", out, "--frames", "50", "--stalls", "random")
     assert outcome.status == 0 and "0 of 500 integers" in outcome.out
     assert mixq("verify", out, "--frames", "361").status == 2
+    hold_denser_packings(out, report["estimate_network_performance"]["max_cycles"], mixq)
+
+
+def hold_denser_packings(out: Path, cycles: int, mixq: Run) -> None:
+    """The same network on packings that know low bits of lanes: fewer cycles, and the same integers."""
+    words = ("--board", "ultra96-v2", "--max-dsp", "40", "--max-lut", "10000", "--residue-bits", "2")
+    assert mixq("plan", out, *words).status == 0
+    chosen = Plan.load(out)
+    packings = [layer.folding.packing for layer in chosen.layers if layer.folding]
+    assert max(packing.residue_bits for packing in packings) == 2 and chosen.cycles < cycles
+    assert mixq("generate", out).status == 0
+    for simulator in ("icarus", "verilator"):
+        outcome = mixq("verify", out, "--simulator", simulator, "--frames", "10", "--stalls", "random")
+        assert outcome.status == 0 and "0 of 100 integers" in outcome.out
 
 
 @pytest.mark.slow
@@ -80,7 +95,7 @@ def test_the_same_bytes_from_two_folders_and_two_hash_seeds(tmp_path: Path) -> N
         folder.mkdir()
         code = (
             "from mixq.cli.quickstart import _Way\nfrom mixq.build_folder import BuildFolder\n"
-            "way = _Way(BuildFolder('q'))\n"
+            "way = _Way(BuildFolder('q'), 2)\n"
             "assert way.train() and way.test() and way.plan() and way.generate()\n"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONWARNINGS": "error"}
