@@ -152,7 +152,9 @@ def test_packings_of_the_solver(simulator: str, tmp_path: Path) -> None:
         for weight_bits in range(1, 9)
         for act_bits in range(1, 9)
         for packing in candidates(weight_bits, act_bits, 1, 2, act_signed=weight_bits == act_bits)
-        if packing.dsps <=    # Every one of them would take long.
+        if packing.dsps <= 8
+    ]
+    # Every one of them would take long.
     sample = np.random.default_rng(1).permutation(len(every))[:90]
     assert len({(every[i].split, every[i].tracked, every[i].residue_bits) for i in sample}) > 4
     cases = {}
@@ -161,7 +163,6 @@ def test_packings_of_the_solver(simulator: str, tmp_path: Path) -> None:
         unit = case.unit("generic")
         cases[f"case{i}"] = replace(case, dsps=unit.dsps, latency=unit.latency)
     check(cases, simulator, "generic", tmp_path, sums=8)
- sums=8)
 
 
 @pytest.mark.parametrize("simulator", ["icarus"])
