@@ -11,11 +11,10 @@ from mixq.board import Resources
 from mixq.packing import RESIDUE_BITS, Packing, solve
 from scripts.packing_tables import SHOWN, cell, table
 from sim.packing_costs import (
-    COLUMNS,
     READ_TOGETHER,
     CascadeCost,
     TrackedCost,
-    cascade_cost,
+    cascade_costs,
     cascade_units,
     chain_size,
     estimated,
@@ -27,7 +26,7 @@ from sim.packing_costs import (
 
 KERNEL = 3
 
-_INTRODUCTION = """\
+INTRODUCTION = """\
 # Packings: what they take in look-up tables
 
 Counts by Yosys (`synth_xilinx -family xcup`) of the logic that packings need beside their DSPs, for kernels of 3, with
@@ -43,27 +42,29 @@ _TRACKED = """\
 ## Twelve multiplications in a DSP: w4 a4, carries tracked
 
 One DSP with its residues, its comparison and its counters of up to {bits} bits, which do for sums of {cycles} products.
-What reads them, once for each sum, is shared by the DSPs of a chain, here by none or by {together}: it is what the
-chain takes more than its DSPs, the sum over the DSPs of a chain included.
+What reads them comes once for each sum; DSPs of a chain share it. It is what a chain of one, or of {together}, takes
+more than its DSPs, and for {together} the accumulators that add up their lanes are in it.
 """
 
 _CASCADE = """\
 ## Six multiplications in a DSP: w4 a4, nine products summed in the cascade
 
-A layer of 48 input and 64 output channels, nine DSPs in a chain, a chain for each output channel at work. The lanes
-are wires; accumulators of {bits} bits add them up over {cycles} cycles. The chains of all output channels share the
-adders that join the activations of each DSP and the delays along the chain.
+A layer of 48 input and 64 output channels with nine DSPs in a chain, as many chains side by side as output channels are
+computed at a time. The lanes are wires; accumulators of {bits} bits add them up over {cycles} cycles. All chains share
+the adders that join the activations of each DSP, and the delays along the chain: the more chains, the less they weigh.
 """
 
 _ALL = """\
 ## All widths
 
 The densest packing of each pair of widths. Sums: units in a chain x cycles until the lanes are read, which is as many
-as they hold. The unit that is counted is the chain with its residues and with what reads the lanes; accumulators behind
-it, which add up what several readings give, are not included. Of a *tracked* packing it is one DSP with its residues,
-comparison and counters of up to 8 bits, without what reads them; of a *split* one the adders of its parts are included.
-LUT, FF and DSP are those of the whole unit. LUTs for a multiplication are for a useful one, of each cycle; *est.* is
-the estimate of the column before it.
+as they hold, of at most four units. The unit that is counted is the chain with its residues and with what reads the
+lanes, and of a *split* packing the adders of its parts; accumulators behind it, which add up what several readings
+give, are not included. Of a *tracked* packing the unit is one DSP with its residues, comparison and counters of up to 8
+bits, without what reads them. DSP, LUT and FF are those of the whole unit, *est.* is the estimate of the column before
+it. LUTs for a multiplication are for a useful one, in each cycle.
+
+Errors of the estimates are over units that take at least ten.
 """
 
 _HEADINGS = ("w", "a", "density", "sums", "DSP", "LUT", "est.", "FF", "est.", "LUT / DSP", "LUT / multiplication")
@@ -85,19 +86,25 @@ def counted() -> tuple[TrackedCost, list[CascadeCost], dict[Packing, Resources]]
         found |= dict(zip(part, counts.values(), strict=True))
     return (
         tracked_cost(measure(tracked_units())),
-        [cascade_cost(measure(cascade_units(columns)), columns) for columns in COLUMNS],
+        cascade_costs(measure(cascade_units())),
         found,
     )
 
 
 def pages(tracked: TrackedCost, cascades: Sequence[CascadeCost], counts: Mapping[Packing, Resources]) -> Iterator[str]:
     """The page, piece by piece."""
-    yield _INTRODUCTION
+    yield INTRODUCTION
+    yield from in_detail(tracked, cascades)
+    yield from all_widths(counts)
+
+
+def in_detail(tracked: TrackedCost, cascades: Sequence[CascadeCost]) -> Iterator[str]:
+    """The sections on w4 a4."""
     yield _TRACKED.format(bits=tracked.bits, cycles=tracked.cycles, together=READ_TOGETHER)
     yield table(
         ("what", "LUT / DSP", "LUT / multiplication", "FF / DSP"),
         [
-            (name, f"{cost.lut:g}", f"{cost.lut / tracked.macs:.2f}", f"{cost.ff:g}")
+            (name, f"{cost.lut:.0f}", f"{cost.lut / tracked.macs:.2f}", f"{cost.ff:.0f}")
             for name, cost in (
                 ("residues, comparison, counters", tracked.dsp),
                 ("reading, one DSP", tracked.reading),
@@ -108,7 +115,7 @@ def pages(tracked: TrackedCost, cascades: Sequence[CascadeCost], counts: Mapping
     yield _CASCADE.format(bits=cascades[0].bits, cycles=cascades[0].cycles)
     yield table(
         (
-            "output channels at work",
+            "chains",
             "multiplications",
             "LUT: chains",
             "accumulators",
@@ -117,18 +124,25 @@ def pages(tracked: TrackedCost, cascades: Sequence[CascadeCost], counts: Mapping
             "without adders and delays",
         ),
         [
-            tuple(map(str, (c.columns, c.macs, c.chains, c.accumulators, c.shared)))
-            + (f"{c.per_multiplication:.2f}", f"{c.own_per_multiplication:.2f}")
+            (
+                *map(str, (c.columns, c.macs, c.chains, c.accumulators, c.shared)),
+                f"{c.per_multiplication:.2f}",
+                f"{c.own_per_multiplication:.2f}",
+            )
             for c in cascades
         ],
     )
+
+
+def all_widths(counts: Mapping[Packing, Resources]) -> Iterator[str]:
+    """The section on the packings of :func:`packings`."""
     yield _ALL
     yield table(
         ("estimates", "median error", "highest estimate / count", "lowest"),
-        [agreement(name, counts, name.lower()) for name in ("LUT", "FF")],
+        [agreement(name, counts) for name in ("LUT", "FF")],
     )
     for bits in RESIDUE_BITS:
-        yield f"### {'Up to ' + str(bits) if bits else 'No'} known bit{'' if bits == 1 else 's'}\n"
+        yield f"### {f'Up to {bits}' if bits else 'No'} known bit{'' if bits == 1 else 's'}\n"
         yield table(_HEADINGS, [row(w, a, p, counts[p]) for (w, a), p in packings(bits).items()])
 
 
@@ -151,8 +165,9 @@ def row(weight_bits: int, act_bits: int, packing: Packing, counts: Resources) ->
     )
 
 
-def agreement(name: str, counts: Mapping[Packing, Resources], key: str) -> tuple[str, str, str, str]:
-    """Median of the error of an estimate, and its extremes, over units of which at least 10 are counted."""
+def agreement(name: str, counts: Mapping[Packing, Resources]) -> tuple[str, str, str, str]:
+    """Median error of an estimate, "LUT" or "FF", and its extremes, over units of which at least 10 are counted."""
+    key = name.lower()
     ratios = [
         getattr(estimated(packing), key) / getattr(found, key)
         for packing, found in counts.items()

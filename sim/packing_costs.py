@@ -1,8 +1,9 @@
 """Counts what packed units take in look-up tables, flip-flops and DSPs, many of them in one run of Yosys.
 
-Each unit is synthesised as a top module of its own, flattened, its ports left as they are: what is counted is the logic
-between its ports, none of which is constant or left open. :data:`sim.synthesis.LUTS` says what counts as a look-up
-table: logic, shift registers (SRL16E, SRLC32E) and distributed RAM.
+Each unit is a module of its own, flattened inside. What is counted is the logic between its ports, none of which is
+constant or left open, so that nothing is optimised away. :data:`sim.synthesis.LUTS` says what counts as a look-up
+table: logic, shift registers (SRL16E, SRLC32E) and distributed RAM. The counts are those of
+:func:`sim.synthesis.count`, which takes some seconds for each module where this takes them once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ READ_TOGETHER = 8
 """Carry-tracked DSPs that share what reads them, where that is measured."""
 
 COLUMNS = (4, 8, 16)
-"""Output channels at work, where layers are measured that sum in the cascade."""
+"""Chains side by side, where layers are measured that sum in the cascade."""
 
 ACCUMULATOR = 16
 """Bits of an accumulator of a lane in these layers."""
@@ -85,7 +86,7 @@ def measure(units: Mapping[str, wiring.Component]) -> dict[str, Resources]:
             shutil.copy(path, folder)
         sources = " ".join(path.name for path in sorted(folder.glob("*.v")))
         (folder / "units.ys").write_text(
-            _SCRIPT.format(sources=sources, top=_TOP, units=" ".join(f"\\{_TOP}.{name}" for name in units))
+            _SCRIPT.format(sources=sources, top=_TOP, units=" ".join(f"\\{_module(name)}" for name in units))
         )
         run = subprocess.run(
             [*yosys.command, "-q", "-l", "units.log", "-s", "units.ys"],
@@ -96,9 +97,14 @@ def measure(units: Mapping[str, wiring.Component]) -> dict[str, Resources]:
             check=False,
         )
         if run.returncode:
-            raise CheckFailed(f"Yosys ended with {(run.stderr.strip().splitlines() or [run.returncode])[-1]}")
+            raise CheckFailed(f"Yosys ended with {(run.stderr.strip().splitlines() or [str(run.returncode)])[-1]}")
         found = json.loads((folder / "units.json").read_text())["modules"]
-    return {name: _resources(found[f"\\{_TOP}.{name}"]["num_cells_by_type"]) for name in units}
+    return {name: _resources(found[f"\\{_module(name)}"]["num_cells_by_type"]) for name in units}
+
+
+def _module(name: str) -> str:
+    """The module of a unit in the Verilog; the prefix tells its name from those of signals."""
+    return f"{_TOP}.unit_{name}"
 
 
 def _verilog(units: Mapping[str, wiring.Component]) -> str:
@@ -106,7 +112,7 @@ def _verilog(units: Mapping[str, wiring.Component]) -> str:
     top = Module()
     ports = {}
     for name, component in units.items():
-        setattr(top.submodules, name, component)
+        setattr(top.submodules, f"unit_{name}", component)
         for path, _, value in component.signature.flatten(component):
             ports["__".join([name, *map(str, path)])] = (value, None)
     text: str = verilog.convert(top, name=_TOP, ports=ports, strip_internal_attrs=True)
@@ -213,8 +219,8 @@ def tracked_cost(counts: Mapping[str, Resources]) -> TrackedCost:
 class CascadeCost:
     """Look-up tables of a layer whose products are summed in the cascade and then in accumulators.
 
-    columns: output channels at work. macs: multiplications in a cycle. bits, cycles: of the accumulators. shared: adders
-    that join activations, and delays along the chain, for all columns.
+    columns: chains side by side, each for an output channel. macs: multiplications in a cycle. bits, cycles: of the
+    accumulators. shared: adders that join activations, and delays along the chain, for all columns.
     """
 
     columns: int
@@ -241,28 +247,34 @@ def cascade_folding(columns: int) -> Folding:
     return Folding(LayerShape(48, 64, 16, 16, 3, 1, 1), solve(4, 4, accumulate=9), columns, 3, 3, out_lanes=columns)
 
 
-def cascade_units(columns: int) -> dict[str, wiring.Component]:
-    """What :func:`cascade_cost` takes the counts of; the weights lie in block RAM."""
-    folding = cascade_folding(columns)
-    shape = folding.shape
-    weights = np.ones((shape.out_channels, shape.in_channels, shape.kernel, shape.kernel), np.int64)
-    return {
-        "array": MacArray(folding, weights, name="weights"),
-        "chain": PackedChain(folding.packing, length=folding.cascade, accumulate=folding.accumulate),
-        "sums": LaneAccumulator(folding, ACCUMULATOR),
-    }
+def cascade_units() -> dict[str, wiring.Component]:
+    """What :func:`cascade_costs` takes the counts of; the weights lie in block RAM."""
+    units: dict[str, wiring.Component] = {}
+    for columns in COLUMNS:
+        folding = cascade_folding(columns)
+        shape = folding.shape
+        weights = np.ones((shape.out_channels, shape.in_channels, shape.kernel, shape.kernel), np.int64)
+        units[f"array_{columns}"] = MacArray(folding, weights, name=f"array_{columns}")
+        units[f"sums_{columns}"] = LaneAccumulator(folding, ACCUMULATOR)
+    units["chain"] = PackedChain(folding.packing, length=folding.cascade, accumulate=folding.accumulate)
+    return units
 
 
-def cascade_cost(counts: Mapping[str, Resources], columns: int) -> CascadeCost:
-    """Shares of a layer, from the counts of :func:`cascade_units`."""
-    folding = cascade_folding(columns)
-    chains = columns * counts["chain"].lut
-    return CascadeCost(
-        columns,
-        columns * folding.simd * folding.packing.macs,
-        ACCUMULATOR,
-        folding.steps,
-        chains,
-        counts["sums"].lut,
-        counts["array"].lut - chains,
-    )
+def cascade_costs(counts: Mapping[str, Resources]) -> list[CascadeCost]:
+    """Shares of a layer with each number of columns, from the counts of :func:`cascade_units`."""
+    found = []
+    for columns in COLUMNS:
+        folding = cascade_folding(columns)
+        chains = columns * counts["chain"].lut
+        found.append(
+            CascadeCost(
+                columns,
+                columns * folding.simd * folding.packing.macs,
+                ACCUMULATOR,
+                folding.steps,
+                chains,
+                counts[f"sums_{columns}"].lut,
+                counts[f"array_{columns}"].lut - chains,
+            )
+        )
+    return found

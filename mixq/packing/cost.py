@@ -1,6 +1,7 @@
 """What packings take in look-up tables and flip-flops: estimates to choose by, fitted to what Yosys counts.
 
-``docs/packing-luts.md`` has the counts beside the estimates.
+``docs/packing-luts.md`` has the counts beside the estimates. :func:`packing_luts` compares packings by themselves,
+with the accumulators that they need; :func:`unit_chain_cost` is for a chain of a layer, without them.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ def residue_luts(terms: int, bits: int) -> int:
 
 
 def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulate: int) -> ChainCost:
-    """A chain of ``length`` products over ``accumulate`` cycles; bounds: of what each (pixel, tap) adds until it is read.
+    """A chain of ``length`` products over ``accumulate`` cycles.
 
-    Of a carry-tracked product they are those of one cycle.
+    bounds: of what each (pixel, tap) adds until it is read; of a carry-tracked product, of what it adds in one cycle.
     """
     known = product.residues(*bounds)
     if known is None:
@@ -54,14 +55,16 @@ def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulat
     if product.tracked:
         return tracked_dsp_cost(product, accumulate).times(length) + tracked_reading_cost(product, length, accumulate)
     lanes = [max(1, (lane.terms * (bounds[1] - bounds[0])).bit_length()) for lane in product.lanes]
-    lut = length * _residues(product, known) + extraction_luts(product, known)
-    ff = length * (_operand_registers(product, known) + sum(known))
+    lut = length * _residues(product, known) + _correction_luts(product, known)
+    ff = length * (_act_registers(product, known) + _weight_registers(product, known) + sum(known))
     if product.pair:
         # Both words up to the highest bit of their top lanes, and the one that halving drops.
         tops = [lane.offset + bits + 1 for lane, bits in zip(product.lanes, lanes, strict=True)]
         used = [max(t for lane, t in zip(product.lanes, tops, strict=True) if lane.word == word) for word in (0, 1)]
-        lut += sum(used) + 5 - 2 * product.word_bits
-        ff += sum(lanes) + sum(known)
+        lut += sum(used) + 5
+        ff += sum(min(lane.width, bits) for lane, bits in zip(product.lanes, lanes, strict=True))
+        # Residues of a single cycle wait for the words in shift registers.
+        ff += sum(known) * (1 if accumulate > 1 else -2)
     if any(known):
         ff += sum(known) + sum(lanes)
         if accumulate > 1:
@@ -76,7 +79,7 @@ def tracked_dsp_cost(product: Product, cycles: int) -> ChainCost:
     counters = sum(counter_bits(product, cycles))
     return ChainCost(
         _residues(product, known) + 2 * sum(known) + counters + 4,
-        _operand_registers(product, known) + 3 * sum(known) + counters + 7,
+        _act_registers(product, known) + _weight_registers(product, known) + 3 * sum(known) + counters + 7,
     )
 
 
@@ -91,6 +94,7 @@ def tracked_reading_cost(product: Product, length: int, cycles: int) -> ChainCos
     )
 
 
+@cache
 def unit_chain_cost(packing: Packing, bounds: tuple[int, int] | None, length: int, accumulate: int) -> ChainCost:
     """A chain of ``length`` units over ``accumulate`` cycles, with the adders of the parts of a split operand.
 
@@ -99,37 +103,66 @@ def unit_chain_cost(packing: Packing, bounds: tuple[int, int] | None, length: in
     """
     total = ChainCost(0, 0)
     products = length * accumulate
+    waits = []
+    acts, weights = set(), set()
     for slot in packing.slots:
-        own = bounds or slot.product.sum_bounds(1 if packing.tracked else products)
-        total += chain_cost(slot.product, own, length, accumulate)
-    return total + _share_cost(packing, products) if packing.split else total
+        product = slot.product
+        own = bounds or product.sum_bounds(1 if packing.tracked else products)
+        total += chain_cost(product, own, length, accumulate)
+        known = product.residues(*own)
+        assert known is not None
+        waits.append((int(product.pair) + int(any(known)), sum(lane_bits(product, products))))
+        # Low bits of operands are registered once for all slots that share them.
+        shared = _act_registers(product, known) if slot.acts in acts else 0
+        shared += _weight_registers(product, known) if slot.weights in weights else 0
+        total += ChainCost(0, -length * shared)
+        acts.add(slot.acts)
+        weights.add(slot.weights)
+    if not packing.split:
+        return total
+    # Lanes that are read early wait for the others.
+    slowest = max(cycles for cycles, _ in waits)
+    return total + _share_cost(packing, products) + ChainCost(0, sum((slowest - c) * bits for c, bits in waits))
 
 
 def _share_cost(packing: Packing, products: int) -> ChainCost:
     """Trees that add the parts of a split operand; every sum goes through as many registers."""
     widths = packing.sum_widths(*packing.sum_bounds(products))
-    shares = [0] * len(widths)
+    # The first and last bit of each part of each sum.
+    shares: list[list[tuple[int, int]]] = [[] for _ in widths]
     for slot in packing.slots:
-        for channel in range(slot.channel, slot.channel + slot.product.channels):
-            first = channel * packing.positions + slot.pixel + slot.tap
-            for index in range(first, first + slot.product.positions):
-                shares[index] += 1
-    levels = (max(shares) - 1).bit_length()
-    registers = [sum(ceil(count / (1 << level)) for level in range(1, levels + 1)) for count in shares]
-    return ChainCost(
-        sum(width * (count - 1) for width, count in zip(widths, shares, strict=True)),
-        sum(width * count for width, count in zip(widths, registers, strict=True)),
-    )
+        shift = packing.parts[slot.part].shift
+        for lane, bits in zip(slot.product.lanes, lane_bits(slot.product, products), strict=True):
+            position = slot.pixel + slot.tap + lane.position
+            shares[(slot.channel + lane.channel) * packing.positions + position].append((shift, shift + bits))
+    lut = ff = 0
+    for _ in range((max(map(len, shares)) - 1).bit_length()):
+        for index, width in enumerate(widths):
+            parts, shares[index] = shares[index], []
+            for one, other in zip(parts[::2], [*parts[1::2], None], strict=False):
+                if other is None:
+                    added = one
+                else:
+                    added = min(one[0], other[0]), min(width, max(one[1], other[1]) + 1)
+                    # Beyond the shorter of both, carries need no look-up tables.
+                    lut += max(0, min(one[1], other[1]) - max(one[0], other[0]))
+                ff += added[1] - added[0]
+                shares[index].append(added)
+    return ChainCost(lut, ff)
 
 
 def _residues(product: Product, known: tuple[int, ...]) -> int:
     return sum(residue_luts(lane.terms, bits) for lane, bits in zip(product.lanes, known, strict=True))
 
 
-def _operand_registers(product: Product, known: tuple[int, ...]) -> int:
-    """Flip-flops for the low bits of a product's operands: twice the activations; weights stored, and as they are."""
-    weights = product.taps * product.channels
-    return (2 * product.pixels + 3 * weights) * max(known) - max(known) if any(known) else 0
+def _act_registers(product: Product, known: tuple[int, ...]) -> int:
+    """Flip-flops for the low bits of activations, registered twice."""
+    return 2 * product.pixels * max(known)
+
+
+def _weight_registers(product: Product, known: tuple[int, ...]) -> int:
+    """Flip-flops for the low bits of weights: as they are stored, with the borrows between them, and as they are."""
+    return max(known) * max(0, 3 * product.taps * product.channels - 1)
 
 
 def counter_bits(product: Product, cycles: int) -> list[int]:
@@ -153,7 +186,12 @@ def lane_bits(product: Product, products: int) -> list[int]:
 
 def extraction_luts(product: Product, known: tuple[int, ...]) -> int:
     """Lanes from the words of an accumulator: what spilled from lane to lane, and the sum and difference of a pair."""
-    total = 2 * product.word_bits if product.pair else 0
+    return (2 * product.word_bits if product.pair else 0) + _correction_luts(product, known)
+
+
+def _correction_luts(product: Product, known: tuple[int, ...]) -> int:
+    """What spilled into each lane, and taking it out of there."""
+    total = 0
     for i, (lane, bits) in enumerate(zip(product.lanes, known, strict=True)):
         own = known[i + 1] if i + 1 < len(known) and product.lanes[i + 1].word == lane.word else 0
         total += bits + min(lane.width + own, 16) if bits else 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 
 from mixq.board import Resources
-from mixq.packing.cost import chain_cost
+from mixq.packing.cost import unit_chain_cost
 from mixq.plan.folding import Folding
 from mixq.plan.memories import ram, rom
 from mixq.streams import StreamShape
@@ -121,17 +121,18 @@ def _line_buffer(folding: Folding) -> Resources:
 
 
 def _operands(folding: Folding) -> Resources:
+    """Adders that join activations, and the delays along the chains; all columns share them."""
     groups = [group.product for group in folding.packing.act_groups]
-    bits = sum(product.act_word_bits for product in groups)
-    joined = sum(
-        (len(operand.fields) - 1) * (product.act_bits + 1)
-        for product in groups
-        if product.joins_activations
-        for operand in product.act_operands
-    )
-    # Delays of up to 32 cycles are a LUT for each bit; one of a single cycle is a flip-flop.
-    delayed = sum(bits for i in range(folding.simd) if i % folding.cascade > 1)
-    return Resources(lut=delayed + folding.simd * joined, ff=delayed + folding.simd * bits // 2)
+    joins = [operand for product in groups if product.joins_activations for operand in product.act_operands]
+    kept = sum(product.pixels * product.act_bits for product in groups if product.keeps_activations)
+    # The other bits of a joined operand are copies of signs.
+    bits = kept + sum(operand.stored_bits for operand in joins)
+    adders = sum(sum(field.bits for field in operand.fields[1:]) for operand in joins)
+    # Three registers in a row are a shift register, a LUT for each bit; before them the adders have one of their own.
+    delays = [i % folding.cascade for i in range(folding.simd)]
+    registers = sum(delay for delay in delays if delay < 3) + (folding.simd if joins else 0)
+    shifted = sum(delay >= 3 for delay in delays)
+    return Resources(lut=shifted * bits + folding.simd * adders, ff=registers * bits)
 
 
 def _weights(folding: Folding) -> Resources:
@@ -141,27 +142,20 @@ def _weights(folding: Folding) -> Resources:
 
 def _chains(folding: Folding) -> Resources:
     """What the chains take beside their DSPs: residues, carry tracking, and the reading of lanes."""
-    packing, length = folding.packing, folding.cascade
-    lut = ff = 0.0
-    for slot in packing.slots:
-        product = slot.product
-        bounds = product.sum_bounds(1) if packing.tracked else folding.bounds or product.sum_bounds(folding.summed_now)
-        cost = chain_cost(product, bounds, length, folding.accumulate)
-        lut, ff = lut + cost.lut, ff + cost.ff
-    if packing.split:
-        shares = sum(len(slot.product.lanes) for slot in packing.slots) - packing.channels * packing.positions
-        width = sum(packing.sum_widths(*folding.read_bounds)) / (packing.channels * packing.positions)
-        lut, ff = lut + shares * width, ff + shares * width
-    return Resources(lut=ceil(lut), ff=ceil(ff)).times(folding.columns * folding.chains)
+    cost = unit_chain_cost(folding.packing, folding.bounds, folding.cascade, folding.accumulate)
+    return Resources(lut=ceil(cost.lut), ff=ceil(cost.ff)).times(folding.columns * folding.chains)
 
 
 def _sums(folding: Folding) -> Resources:
     packing = folding.packing
-    width = sum(packing.sum_widths(*folding.read_bounds))
-    tree = folding.columns * (folding.chains - 1) * (width + packing.channels * packing.positions)
+    width, lanes = sum(packing.sum_widths(*folding.read_bounds)), packing.channels * packing.positions
+    tree = folding.columns * (folding.chains - 1) * (width + lanes)
+    # A chain without a partner goes through the registers of each level all the same.
+    levels = range(1, (folding.chains - 1).bit_length() + 1)
+    nodes = folding.columns * sum(ceil(folding.chains / (1 << level)) for level in levels)
     reads = folding.reads_per_pass * packing.passes
     held = folding.pe * folding.positions * sum_bits(folding) if reads > 1 else 0
-    return Resources(lut=ceil(tree + held * (1 if packing.passes == 1 else 1.5)), ff=ceil(tree + held))
+    return Resources(lut=ceil(tree + held * (1 if packing.passes == 1 else 1.5)), ff=nodes * (width + lanes) + held)
 
 
 def _overlap(folding: Folding) -> Resources:

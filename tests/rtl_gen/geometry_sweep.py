@@ -276,15 +276,20 @@ def batches(found: Iterable[Geometry], most_dsps: int = _BATCH_DSPS) -> Iterator
 
 
 def source_digest() -> str:
-    """Stands for the code that makes the hardware and its models; comments and layout do not matter."""
-    digest = hashlib.sha256()
+    """Stands for the code that makes the hardware and its models; documentation and layout do not matter."""
     names = [f"mixq.packing.{name}" for name in _ARITHMETIC]
     names += sorted(name for name in sys.modules if name.partition(".")[0] == "rtl_gen")
     files = [Path(str(sys.modules[name].__file__)) for name in names]
-    for path in (*files, Path(__file__), _MODEL):
-        text = path.read_text()
-        digest.update(f"{path.name} {ast.dump(ast.parse(text)) if path.suffix == '.py' else text}".encode())
-    return digest.hexdigest()[:12]
+    return _digest("".join(_code(path) for path in (*files, Path(__file__))) + _MODEL.read_text())
+
+
+def _code(path: Path) -> str:
+    """A Python file without comments and without bare strings, which are documentation."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value = ast.Constant(None)
+    return ast.dump(tree)
 
 
 def _digest(text: str) -> str:
