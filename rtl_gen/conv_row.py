@@ -11,7 +11,8 @@ from mixq.packing import Packing
 from rtl_gen.adder_tree import Term, sum_terms, tree_latency
 from rtl_gen.checks import checked_int
 from rtl_gen.dsp import Target
-from rtl_gen.mac_grid import MacGrid, act_shape, check_packing, nested, product_sums, signed_code, weight_shape
+from rtl_gen.mac_grid import MacGrid, act_shape, check_packing, product_sums, signed_code, weight_shape
+from rtl_gen.packed_mac import nested
 from rtl_gen.pipeline import delayed
 
 

@@ -15,11 +15,11 @@ from rtl_gen.mac_grid import (
     act_shape,
     chain_lengths,
     check_packing,
-    nested,
     product_bounds,
     product_sums,
     weight_shape,
 )
+from rtl_gen.packed_mac import nested
 from rtl_gen.pipeline import delayed
 
 _MOST_BITS = 63

@@ -15,19 +15,14 @@ def reader_latency(product: Product, low: int, high: int) -> int:
     return int(product.pair) + int(any(product.residues(low, high) or ()))
 
 
-def lane_bits(product: Product, low: int, high: int) -> list[int]:
-    """Bits of each lifted lane, in the order of ``product.lanes``, where each (pixel, tap) adds ``low`` to ``high``."""
-    return [max(1, (lane.terms * (high - low)).bit_length()) for lane in product.lanes]
-
-
 class LaneReader(wiring.Component):
     """Lifted lanes from accumulators and residues: :func:`mixq.packing.arithmetic.extract` in logic.
 
     Parameters: product; low, high: bounds of what each (pixel, tap) has added.
 
     Members: p: accumulators, 48 bits each. residues: low bits of the lanes that need some, first lowest. lanes: all
-    lanes in the order of ``product.lanes``, as wide as :func:`lane_bits` says, first lowest; :attr:`latency` cycles
-    after p.
+    lanes in the order of ``product.lanes``, as wide as :meth:`mixq.packing.Product.lane_bits` says, first lowest;
+    :attr:`latency` cycles after p.
     """
 
     def __init__(self, product: Product, *, low: int, high: int) -> None:
@@ -36,7 +31,7 @@ class LaneReader(wiring.Component):
             raise ValueError(f"low and high must fit the lanes, not {(low, high)!r}")
         self._product = product
         self._known = known
-        self._bits = lane_bits(product, low, high)
+        self._bits = product.lane_bits(low, high)
         self._latency = reader_latency(product, low, high)
         super().__init__(
             {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import Any
 
 from amaranth.hdl import Const, Module, Shape, Value, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.formats import IntFormat
@@ -15,7 +14,7 @@ from rtl_gen.adder_tree import Term, sum_terms, tree_latency
 from rtl_gen.checks import checked_int
 from rtl_gen.dsp import Target
 from rtl_gen.packed_chain import check_target
-from rtl_gen.packed_mac import PackedMac
+from rtl_gen.packed_mac import PackedMac, nested
 from rtl_gen.pipeline import delayed
 
 LONGEST_CHAIN = 24
@@ -186,13 +185,6 @@ def act_shape(packing: Packing) -> Shape:
 def weight_shape(packing: Packing) -> Shape:
     """Shape of a weight code; of 1 bit, 1 stands for +1 and 0 for -1."""
     return unsigned(1) if packing.weight_bits == 1 else signed(packing.weight_bits)
-
-
-def nested(shape: Any, *lengths: int) -> Any:
-    """Layout of an array of arrays, outermost length first."""
-    for length in reversed(lengths):
-        shape = data.ArrayLayout(shape, length)
-    return shape
 
 
 def signed_code(packing: Packing, code: Value) -> Value:

@@ -9,7 +9,7 @@ from amaranth.utils import ceil_log2
 
 from mixq.packing import Packing, Slot
 from rtl_gen.dsp import DSP_LATENCY, TARGETS, Target
-from rtl_gen.lane_reader import LaneReader, lane_bits, reader_latency
+from rtl_gen.lane_reader import LaneReader, reader_latency
 from rtl_gen.mac_chain import MacChain
 from rtl_gen.operands import operand_bits
 from rtl_gen.pipeline import delayed
@@ -181,7 +181,7 @@ class PackedChain(wiring.Component):
             m.d.comb += [residues.activations.eq(activations), residues.weights.eq(weights)]
             m.d.comb += [residues.go_on.eq(self.go_on[-1]), reader.residues.eq(residues.residues)]
         lanes = delayed(m, reader.lanes, self._reading - reader.latency, name=f"{name}_late")
-        return self._lanes(slot, lanes, lane_bits(product, low, high))
+        return self._lanes(slot, lanes, product.lane_bits(low, high))
 
     def _acts_at(self, slot: Slot) -> slice:
         sizes = [group.product.act_word_bits for group in self._packing.act_groups]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, wiring
@@ -120,12 +121,12 @@ class PackedMac(wiring.Component):
         weight = unsigned(1) if packing.weight_bits == 1 else signed(packing.weight_bits)
         super().__init__(
             {
-                "activations": In(_nested(act, length, packing.pixels)),
-                "weights": In(_nested(weight, length, packing.channels, packing.taps)),
+                "activations": In(nested(act, length, packing.pixels)),
+                "weights": In(nested(weight, length, packing.channels, packing.taps)),
                 "valid": In(1),
                 "first": In(1, init=1),
                 "last": In(1, init=1),
-                "lanes": Out(_nested(signed(self.lane_format.width), packing.channels, packing.positions)),
+                "lanes": Out(nested(signed(self.lane_format.width), packing.channels, packing.positions)),
                 "done": Out(1),
             }
         )
@@ -250,7 +251,7 @@ class PackedMac(wiring.Component):
         return [corrections.word_select(i, part.bits).as_signed() for i in range(count)]
 
 
-def _nested(shape: object, *lengths: int) -> data.ArrayLayout:
+def nested(shape: Any, *lengths: int) -> Any:
     """Array of arrays, outermost length first."""
     for length in reversed(lengths):
         shape = data.ArrayLayout(shape, length)

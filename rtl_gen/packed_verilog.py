@@ -73,23 +73,12 @@ def _parameters(mac: PackedMac) -> Iterator[str]:
     yield f"               in {_count(packing.dsps, 'DSP')}, for kernel rows of {packing.kernel}"
     yield f"  known bits   {packing.residue_bits} at most of a lane, from look-up tables"
     yield f"  carries      {'tracked' if packing.tracked else 'not tracked'}"
-    yield f"  length       {_count(_length(mac), 'unit')}, {_count(_length(mac) * packing.dsps, 'DSP')} in all"
-    yield f"  accumulate   {_count(_accumulate(mac), 'cycle')} in a sum at most"
+    yield f"  length       {_count(mac.length, 'unit')}, {_count(mac.length * packing.dsps, 'DSP')} in all"
+    yield f"  accumulate   {_count(mac.accumulate, 'cycle')} in a sum at most"
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _length(mac: PackedMac) -> int:
-    return len(mac.activations.as_value()) // (mac.packing.pixels * mac.packing.act_bits)
-
-
-def _accumulate(mac: PackedMac) -> int:
-    """Most cycles in a sum, from the highest sum: each product is the highest then."""
-    packing = mac.packing
-    most = max(act * weight for act in packing.act_bounds for weight in packing.weight_bounds)
-    return mac.lane_format.high // (most * min(packing.pixels, packing.taps) * _length(mac))
 
 
 def _weight_codes(packing: Packing) -> str:
@@ -151,7 +140,7 @@ def _ports(mac: PackedMac) -> Iterator[str]:
         for line in words[1:]:
             yield f"  {'':<6} {'':<9} {'':<11}  {line}"
     counts = [
-        ("i", _length(mac), "unit"),
+        ("i", mac.length, "unit"),
         ("n", packing.pixels, "pixel"),
         ("k", packing.taps, "tap"),
         ("m", packing.channels, "output channel"),

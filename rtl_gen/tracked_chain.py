@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.packing import Product
-from mixq.packing.cost import counter_bits, lane_bits
+from mixq.packing.cost import counter_bits
 from rtl_gen.dsp import DSP_LATENCY, Dsp, Target
 from rtl_gen.mac_chain import dsp_operands
 from rtl_gen.operands import add_low, const_low, sub_low
@@ -142,7 +142,7 @@ class TrackedChain(wiring.Component):
     @property
     def lane_bits(self) -> list[int]:
         """Bits of each lane."""
-        return lane_bits(self._product, self._length * self._cycles)
+        return self._product.lane_bits(*self._product.sum_bounds(self._length * self._cycles))
 
     @property
     def latency(self) -> int:

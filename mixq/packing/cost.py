@@ -54,7 +54,7 @@ def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulat
         raise ValueError(f"bounds must fit the lanes, not {bounds!r}")
     if product.tracked:
         return tracked_dsp_cost(product, accumulate).times(length) + tracked_reading_cost(product, length, accumulate)
-    lanes = [max(1, (lane.terms * (bounds[1] - bounds[0])).bit_length()) for lane in product.lanes]
+    lanes = product.lane_bits(*bounds)
     lut = length * _residues(product, known) + _correction_luts(product, known)
     ff = length * (_act_registers(product, known) + _weight_registers(product, known) + sum(known))
     if product.pair:
@@ -85,7 +85,7 @@ def tracked_dsp_cost(product: Product, cycles: int) -> ChainCost:
 
 def tracked_reading_cost(product: Product, length: int, cycles: int) -> ChainCost:
     """What chooses among the carry-tracked DSPs of a chain, reads their lanes one after another and adds them up."""
-    lanes = lane_bits(product, length * cycles)
+    lanes = product.lane_bits(*product.sum_bounds(length * cycles))
     taken = ACCUMULATOR_BITS + sum(counter_bits(product, cycles))
     sums = sum(lanes) if length > 1 else 0
     return ChainCost(
@@ -111,7 +111,7 @@ def unit_chain_cost(packing: Packing, bounds: tuple[int, int] | None, length: in
         total += chain_cost(product, own, length, accumulate)
         known = product.residues(*own)
         assert known is not None
-        waits.append((int(product.pair) + int(any(known)), sum(lane_bits(product, products))))
+        waits.append((int(product.pair) + int(any(known)), sum(product.lane_bits(*product.sum_bounds(products)))))
         # Low bits of operands are registered once for all slots that share them.
         shared = _act_registers(product, known) if slot.acts in acts else 0
         shared += _weight_registers(product, known) if slot.weights in weights else 0
@@ -132,7 +132,9 @@ def _share_cost(packing: Packing, products: int) -> ChainCost:
     shares: list[list[tuple[int, int]]] = [[] for _ in widths]
     for slot in packing.slots:
         shift = packing.parts[slot.part].shift
-        for lane, bits in zip(slot.product.lanes, lane_bits(slot.product, products), strict=True):
+        for lane, bits in zip(
+            slot.product.lanes, slot.product.lane_bits(*slot.product.sum_bounds(products)), strict=True
+        ):
             position = slot.pixel + slot.tap + lane.position
             shares[(slot.channel + lane.channel) * packing.positions + position].append((shift, shift + bits))
     lut = ff = 0
@@ -176,12 +178,6 @@ def counter_bits(product: Product, cycles: int) -> list[int]:
         spilled = (cycles * lane.terms * (high - low) + spilled) >> lane.width
         bits.append(spilled.bit_length())
     return bits
-
-
-def lane_bits(product: Product, products: int) -> list[int]:
-    """Bits of each lifted lane of a sum of so many products."""
-    low, high = product.sum_bounds(products)
-    return [(lane.terms * (high - low)).bit_length() for lane in product.lanes]
 
 
 def extraction_luts(product: Product, known: tuple[int, ...]) -> int:

@@ -269,6 +269,10 @@ class Product:
         low, high = self.product_bounds
         return products * low, products * high
 
+    def lane_bits(self, low: int, high: int) -> list[int]:
+        """Bits of each lifted lane, in the order of :attr:`lanes`, where each (pixel, tap) adds ``low`` to ``high``."""
+        return [max(1, (lane.terms * (high - low)).bit_length()) for lane in self.lanes]
+
     @cached_property
     def accumulate_max(self) -> int:
         """Products that may be summed before the lanes are read, exactly, whatever the operands."""
