@@ -29,6 +29,9 @@ from rtl_gen.rom import merged_images
 from rtl_gen.sequencer import Sequencer
 from rtl_gen.serialiser import Serialiser
 
+# Cycles up to which control bits are delayed by registers that a reset clears.
+_SHORT = 16
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -164,7 +167,6 @@ class Convolution(Stage):
             array.weight.eq(sequencer.weight),
             array.codes.eq(buffer.codes),
             array.go_on.eq(sequencer.control.go_on),
-            array.read.eq(sequencer.control.read),
             sums.chains.eq(array.sums),
             padding.fold.eq(before_overlap.fold),
             overlap.left.eq(padding.left),
@@ -190,11 +192,21 @@ class Convolution(Stage):
         return m
 
     def _controls(self, m: Module, control: data.View[Control], cycles: int) -> list[data.View[Control]]:
-        """Control bits now and in each of the next cycles; a reset clears them, so that nothing outlives it."""
+        """Control bits now and in each of the next cycles; nothing that a reset finds on its way gives outputs."""
         late = [control]
+        long = cycles > _SHORT
         for cycle in range(cycles):
-            word = delayed(m, late[-1].as_value(), 1, name=f"control_{cycle}", reset=True)
+            word = delayed(m, late[-1].as_value(), 1, name=f"control_{cycle}", reset=not long)
             late.append(data.View(Control(self.folding), word))
+        if long:
+            # Shift registers cannot be cleared: what leaves them is void until all that was in them has left.
+            void = Signal(range(cycles + 1), init=cycles)
+            with m.If(void != 0):
+                m.d.sync += void.eq(void - 1)
+            last = Signal(Control(self.folding))
+            m.d.comb += [last.eq(late[-1]), last.emit.eq(late[-1].emit & (void == 0))]
+            m.d.comb += last.flush.eq(late[-1].flush & (void == 0))
+            late[-1] = last
         return late
 
     def _credits(self, m: Module, sequencer: Sequencer) -> None:

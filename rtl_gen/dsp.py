@@ -26,15 +26,15 @@ class Dsp(wiring.Component):
     """P = (D - A) * B, plus PCIN, plus either a constant (a sum starts) or the P before (a sum goes on).
 
     Without ``accumulates`` every cycle starts a sum. With ``every`` the constant has a valid bit of its own:
-    P = (D - A) * B + (constant if valid) + (the P before if go_on).
+    P = (D - A) * B + (constant if valid) + (the P before if go_on, else PCIN): with a cascade, a sum starts from PCIN.
 
     Parameters
     ----------
-    cascade_in: whether PCIN is added; the first of a chain has none.
+    cascade_in: whether PCIN is added, with ``every`` only where a sum starts; the first of a chain has none.
     accumulates: whether ``go_on`` adds the P before.
     constant: 0 to 2^48 - 1, added where a sum starts, or with ``every`` in each valid cycle.
     adds: the pre-adder gives D + A in place of D - A.
-    every: the constant is added by ``valid``, within a sum too; not together with cascade_in.
+    every: the constant is added by ``valid``, within a sum too.
     target: "dsp48e2" and "dsp48e1" instantiate the primitive, "generic" describes the registers of a DSP48E2 in
     Verilog. The adder of a DSP48E1 takes but one of PCIN, constant and P beside the product: every, cascade_in with
     accumulates, and cascade_in with a constant are refused.
@@ -65,8 +65,6 @@ class Dsp(wiring.Component):
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
         if not 0 <= constant < 1 << 48:
             raise ValueError(f"constant must fit 48 bits, not {constant!r}")
-        if every and cascade_in:
-            raise ValueError(f"every must be False with cascade_in, not {every!r}")
         if target == "dsp48e1":
             if every:
                 raise ValueError(f"every must be False for dsp48e1, not {every!r}")
@@ -123,13 +121,14 @@ class Dsp(wiring.Component):
         return m
 
     def _opmode_e2(self, go_on: Value, valid: Value | None) -> Value:
-        """W adds constant or P, Z the cascade; with ``every`` W has the constant and Z has P."""
+        """W adds constant or P, Z the cascade; with ``every`` W has the constant and Z has P or the cascade."""
+        cascade = Z_PCIN if self._cascade_in else Z_ZERO
         if valid is not None:
-            z = Mux(go_on, Z_P, Z_ZERO) if self._accumulates else Z_ZERO
+            z = Mux(go_on, Z_P, cascade) if self._accumulates else cascade
             return Cat(XY_PRODUCT, z, Mux(valid, W_RND, W_ZERO))
         start = W_RND if self._accumulates or self._constant else W_ZERO
         w = Mux(go_on, W_P, start) if self._accumulates else start
-        return Cat(XY_PRODUCT, Z_PCIN if self._cascade_in else Z_ZERO, w)
+        return Cat(XY_PRODUCT, cascade, w)
 
     def _opmode_e1(self, go_on: Value) -> Value:
         """Z adds the cascade, or constant or P."""
@@ -145,13 +144,14 @@ class Dsp(wiring.Component):
         m.d.sync += [b2.eq(b1), product.eq(ad * b2)]
         go_on = _delayed(m, "go_on", self.go_on, DSP_LATENCY - 1)
         constant: Value = Const(self._constant, unsigned(48)).as_signed()
-        total: Value = product
-        if self._cascade_in:
-            total = total + self.pcin.as_signed()
+        cascade: Value = self.pcin.as_signed() if self._cascade_in else Const(0, signed(48))
         if self._every:
-            total = total + Mux(_delayed(m, "valid", self.valid, DSP_LATENCY - 1), constant, 0)
-            constant = Const(0, signed(48))
-        m.d.sync += p.eq(total + (Mux(go_on, p, constant) if self._accumulates else constant))
+            start = cascade
+            total = product + Mux(_delayed(m, "valid", self.valid, DSP_LATENCY - 1), constant, 0)
+        else:
+            start = constant
+            total = product + cascade
+        m.d.sync += p.eq(total + (Mux(go_on, p, start) if self._accumulates else start))
         m.d.comb += [self.p.eq(p), self.pcout.eq(p)]
 
 

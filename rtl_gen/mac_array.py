@@ -21,8 +21,8 @@ from rtl_gen.rom import Rom, merged_images
 class MacArray(wiring.Component):
     """``folding.columns`` times ``folding.chains`` chains that share activations and weight addresses.
 
-    Position i of every chain works i cycles later than position 0. Its activations are delayed once for all columns,
-    and its weights lie in a memory of their own whose address comes i cycles later.
+    Position i of every chain works i cycles (of a carry-tracked packing, i sums) later than position 0. Its activations
+    are delayed once for all columns, and its weights lie in a memory of their own whose address comes as much later.
 
     Parameters: folding; weights (C_out, C_in, K, K), C_in in the order of the stream; name, of the layer, for memory
     files; target.
@@ -47,7 +47,6 @@ class MacArray(wiring.Component):
                 "weight": In(range(folding.weight_depth)),
                 "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
                 "go_on": In(1),
-                "read": In(1),
                 "sums": Out(unsigned(sum(len(chain.sums) for chain in self._chains))),
             }
         )
@@ -74,7 +73,11 @@ class MacArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the position to its sums."""
-        return self.operand_latency + self._folding.cascade - 1 + self._chains[0].latency
+        return self.operand_latency + (self._folding.cascade - 1) * self._skew + self._chains[0].latency
+
+    @property
+    def _skew(self) -> int:
+        return self._chains[0].skew
 
     @property
     def memory_images(self) -> dict[str, str]:
@@ -87,7 +90,7 @@ class MacArray(wiring.Component):
         folding, packing = self._folding, self._folding.packing
         activations = self._activations(m)
         weights = self._weights(m)
-        go_on, read = self._skewed(m, self.go_on, "go_on"), self._skewed(m, self.read, "read")
+        go_on = Cat(*self._skewed(m, delayed(m, self.go_on, self.operand_latency, name="go_on"), "go_on"))
         for index, chain in enumerate(self._chains):
             column, number = divmod(index, folding.chains)
             m.submodules[f"column_{column}_chain_{number}"] = chain
@@ -95,18 +98,16 @@ class MacArray(wiring.Component):
                 chain.activations.eq(Cat(activations[number * folding.cascade :][: folding.cascade])),
                 chain.weights.eq(Cat(word.word_select(index, packing.stored_bits) for word in weights)),
                 chain.go_on.eq(go_on),
-                chain.read.eq(read),
                 self.sums.word_select(index, len(chain.sums)).eq(chain.sums),
             ]
         return m
 
-    def _skewed(self, m: Module, bit: Value, name: str) -> Value:
-        """A control bit for each position of a chain, in the cycle of its operands."""
-        late = delayed(m, bit, self.operand_latency, name=name)
-        bits = [late]
+    def _skewed(self, m: Module, value: Value, name: str) -> list[Value]:
+        """What comes to position 0, for each position of a chain in the cycle of its operands."""
+        late = [value]
         for i in range(1, self._folding.cascade):
-            bits.append(delayed(m, bits[-1], 1, name=f"{name}_position_{i}"))
-        return Cat(*bits)
+            late.append(delayed(m, late[-1], self._skew, name=f"{name}_position_{i}"))
+        return late
 
     def _activations(self, m: Module) -> list[Value]:
         """Operand of each input term, delayed by its position in the chain."""
@@ -117,7 +118,7 @@ class MacArray(wiring.Component):
             operand = Signal(operand_bits(packing), name=f"operand_{term}")
             domain = m.d.sync if self._joins else m.d.comb
             domain += operand.eq(activation_operand(packing, codes))
-            operands.append(delayed(m, operand, term % folding.cascade, name=f"operand_{term}"))
+            operands.append(delayed(m, operand, term % folding.cascade * self._skew, name=f"operand_{term}"))
         return operands
 
     def _weights(self, m: Module) -> list[Value]:
@@ -126,11 +127,11 @@ class MacArray(wiring.Component):
         if self._constant is not None:
             return [Const(_joined(self._constant[:, i :: folding.cascade, 0], folding), self._word_bits) for i in
                     range(folding.cascade)]  # fmt: skip
-        address = delayed(m, self.weight, self.operand_latency - 2, name="weight")
+        addresses = self._skewed(m, delayed(m, self.weight, self.operand_latency - 2, name="weight"), "weight")
         words = []
-        for i, rom in enumerate(self._roms):
+        for i, (rom, address) in enumerate(zip(self._roms, addresses, strict=True)):
             m.submodules[f"weights_{i}"] = rom
-            m.d.comb += rom.addr.eq(delayed(m, address, i, name=f"weight_{i}"))
+            m.d.comb += rom.addr.eq(address)
             words.append(rom.data)
         return words
 

@@ -14,7 +14,7 @@ from rtl_gen.mac_chain import MacChain
 from rtl_gen.operands import operand_bits
 from rtl_gen.pipeline import delayed
 from rtl_gen.residues import ResidueChain
-from rtl_gen.tracked_chain import TrackedChain, tracked_latency
+from rtl_gen.tracked_chain import TRACKED_LATENCY, TrackedChain
 
 
 def check_target(packing: Packing, target: Target) -> None:
@@ -28,8 +28,8 @@ def check_target(packing: Packing, target: Target) -> None:
 class PackedChain(wiring.Component):
     """Lifted sums of ``length`` packed units, over up to ``accumulate`` cycles, read from their lanes.
 
-    Operand i belongs to a cycle i later than operand 0: whoever feeds the chain delays activations, weight addresses
-    and control bits, once for all chains that share them.
+    Operand i belongs to a cycle :attr:`skew` * i later than operand 0: whoever feeds the chain delays activations,
+    weight addresses and control bits, once for all chains that share them.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ class PackedChain(wiring.Component):
     -------
     activations: length times the operands of :func:`rtl_gen.operands.activation_operand`, first lowest.
     weights: length words of :meth:`mixq.packing.Packing.encode_weights`, first lowest.
-    go_on, valid, read: a bit for each position, in the cycle of its operands. go_on is 0 with the first of a sum, read
-    is 1 with the last; valid is 0 where there are none, whose weights must be 0 then. Only carry-tracked packings look
-    at valid and read; of them, sums of a chain must be ``length`` cycles apart.
+    go_on, valid: a bit for each position, in the cycle of its operands. go_on is 0 with the first of a sum; valid is 0
+    where there are none, whose weights must be 0 then. Only carry-tracked packings look at valid; of them, sums of a
+    chain of several units last ``accumulate`` cycles without a gap.
     sums: for each channel and position :attr:`sum_bits`, channel * positions + position, first lowest; the exact sums
     of recentred products, plus :attr:`lift` for each term, :attr:`latency` cycles after the last operands of the last
     position.
@@ -81,7 +81,6 @@ class PackedChain(wiring.Component):
                 "weights": In(unsigned(length * packing.stored_bits)),
                 "go_on": In(length),
                 "valid": In(length, init=(1 << length) - 1),
-                "read": In(length),
                 "sums": Out(unsigned(sum(self._lane_bits))),
             }
         )
@@ -100,10 +99,15 @@ class PackedChain(wiring.Component):
         return -self._whole_bounds[0]
 
     @property
+    def skew(self) -> int:
+        """Cycles from a position's operands to those of the next: tracked sums are handed on when they are finished."""
+        return self._accumulate if self._packing.tracked else 1
+
+    @property
     def latency(self) -> int:
         """Cycles from the last operands of the last position to the sums."""
         if self._packing.tracked:
-            return tracked_latency(self._length)
+            return TRACKED_LATENCY
         return DSP_LATENCY + self._reading + ceil_log2(self._most_shares)
 
     @property
@@ -167,7 +171,7 @@ class PackedChain(wiring.Component):
             m.submodules[name] = chain = TrackedChain(
                 product, length=self._length, cycles=self._accumulate, target=self._target
             )
-            m.d.comb += [getattr(chain, p).eq(getattr(self, p)) for p in ("go_on", "valid", "read")]
+            m.d.comb += [getattr(chain, p).eq(getattr(self, p)) for p in ("go_on", "valid")]
             m.d.comb += [chain.activations.eq(activations), chain.weights.eq(weights)]
             return self._lanes(slot, chain.lanes, chain.lane_bits)
         low, high = self._slot_bounds(slot)

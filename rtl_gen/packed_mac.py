@@ -112,7 +112,7 @@ class PackedMac(wiring.Component):
         self._packing = packing
         self._length = length
         self._accumulate = accumulate
-        # Carry-tracked DSPs do not cascade: each is read on its own, so that there need be no gap between sums.
+        # A cascade of carry-tracked DSPs wants sums of one length without gaps: here each is read on its own.
         chains = length if packing.tracked else 1
         self._chains = [
             PackedChain(packing, length=length // chains, accumulate=accumulate, target=target) for _ in range(chains)
@@ -171,14 +171,10 @@ class PackedMac(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Register and skew the operands, build the chains, and correct their sums."""
         m = Module()
-        go_on, valid, read = Signal(), Signal(), Signal()
-        m.d.sync += [
-            go_on.eq(~(self.valid & self.first)),
-            valid.eq(self.valid),
-            read.eq(self.valid & self.last),
-        ]
+        go_on, valid = Signal(), Signal()
+        m.d.sync += [go_on.eq(~(self.valid & self.first)), valid.eq(self.valid)]
         acts, words, weights = self._operands(m)
-        sums = self._sums(m, acts, words, {"go_on": go_on, "valid": valid, "read": read})
+        sums = self._sums(m, acts, words, {"go_on": go_on, "valid": valid})
         corrections = self._corrections(m, weights, go_on, valid)
         m.d.sync += self.done.eq(delayed(m, self.valid & self.last, self.latency - 1, name="done", reset=True))
         positions = self._packing.positions

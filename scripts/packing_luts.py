@@ -42,8 +42,8 @@ _TRACKED = """\
 ## Twelve multiplications in a DSP: w4 a4, carries tracked
 
 One DSP with its residues, its comparison and its counters of up to {bits} bits, which do for sums of {cycles} products.
-What reads them comes once for each sum; DSPs of a chain share it. It is what a chain of one, or of {together}, takes
-more than its DSPs, and for {together} the accumulators that add up their lanes are in it.
+What reads them comes once for each sum: the DSPs of a chain hand on accumulator and counters, and the last one is read.
+It is what a chain of one, or of {together} that sum as many products between them, takes more than its DSPs alone.
 """
 
 _CASCADE = """\

@@ -178,7 +178,7 @@ class TrackedCost:
     """Cost for each DSP of the densest carry-tracked packing, of so many multiplications.
 
     bits, cycles: of the counters, and of the longest sum. dsp: residues, comparison and counters. reading,
-    reading_shared: what reads them, for one DSP alone, and shared by :data:`READ_TOGETHER`.
+    reading_shared: what reads them, for one DSP alone, and for each of :data:`READ_TOGETHER` that hand on their sums.
     """
 
     macs: int
@@ -196,7 +196,7 @@ def tracked_units() -> dict[str, wiring.Component]:
     return {
         "dsp": TrackedDsp(product, cycles=cycles),
         "alone": TrackedChain(product, length=1, cycles=cycles),
-        "together": TrackedChain(product, length=READ_TOGETHER, cycles=cycles),
+        "together": TrackedChain(product, length=READ_TOGETHER, cycles=cycles // READ_TOGETHER),
     }
 
 

@@ -53,7 +53,10 @@ def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulat
     if known is None:
         raise ValueError(f"bounds must fit the lanes, not {bounds!r}")
     if product.tracked:
-        return tracked_dsp_cost(product, accumulate).times(length) + tracked_reading_cost(product, length, accumulate)
+        total = tracked_reading_cost(product, length * accumulate)
+        for before in range(length):
+            total += tracked_dsp_cost(product, (before + 1) * accumulate, cascade=before > 0)
+        return total
     lanes = product.lane_bits(*bounds)
     lut = length * _residues(product, known) + _correction_luts(product, known)
     ff = length * (_act_registers(product, known) + _weight_registers(product, known) + sum(known))
@@ -72,26 +75,26 @@ def chain_cost(product: Product, bounds: tuple[int, int], length: int, accumulat
     return ChainCost(lut, ff)
 
 
-def tracked_dsp_cost(product: Product, cycles: int) -> ChainCost:
-    """One carry-tracked DSP's residues, comparison and counters, for sums of so many products."""
+def tracked_dsp_cost(product: Product, cycles: int, *, cascade: bool = False) -> ChainCost:
+    """One carry-tracked DSP's residues, comparison and counters, for sums of so many products.
+
+    cascade: whether it goes on with the sum of another one.
+    """
     known = product.residues(*product.sum_bounds(1))
     assert known is not None
-    counters = sum(counter_bits(product, cycles))
+    counters = counter_bits(product, cycles)
+    # Yosys takes a look-up table more for each bit that is added to a counter.
+    added = sum(known) + (sum(known) if cascade else 0)
     return ChainCost(
-        _residues(product, known) + 2 * sum(known) + counters + 4,
-        _act_registers(product, known) + _weight_registers(product, known) + 3 * sum(known) + counters + 7,
+        _residues(product, known) + sum(known) + sum(counters) + added,
+        _act_registers(product, known) + _weight_registers(product, known) + 3 * sum(known) + sum(counters) + 7,
     )
 
 
-def tracked_reading_cost(product: Product, length: int, cycles: int) -> ChainCost:
-    """What chooses among the carry-tracked DSPs of a chain, reads their lanes one after another and adds them up."""
-    lanes = product.lane_bits(*product.sum_bounds(length * cycles))
-    taken = ACCUMULATOR_BITS + sum(counter_bits(product, cycles))
-    sums = sum(lanes) if length > 1 else 0
-    return ChainCost(
-        (length // 2) * taken + sum(lanes[1:]) + product.lanes[0].width + 4 + sums,
-        ACCUMULATOR_BITS + taken + sum(lanes) + sums,
-    )
+def tracked_reading_cost(product: Product, products: int) -> ChainCost:
+    """What reads the lanes of a carry-tracked sum of so many products."""
+    lanes = product.lane_bits(*product.sum_bounds(products))
+    return ChainCost(sum(lanes[1:]), ACCUMULATOR_BITS + sum(lanes))
 
 
 @cache

@@ -161,10 +161,15 @@ class Folding:
     def cascade(self) -> int:
         """Units in one chain: the largest divisor of simd that the guard bits allow.
 
-        Carry-tracked DSPs are read one after another, for which there must be time.
+        Of carry-tracked packings each sums a whole pass.
         """
-        limit = min(self.simd, self.steps_per_pass if self.packing.tracked else self.summed)
+        limit = min(self.simd, self.summed // (self.steps_per_pass if self.packing.tracked else 1))
         return max(n for n in range(1, limit + 1) if self.simd % n == 0)
+
+    @property
+    def skew(self) -> int:
+        """Cycles that each unit of a chain works later than the one before: a carry-tracked one when that has its sum."""
+        return self.accumulate if self.packing.tracked else 1
 
     @property
     def chains(self) -> int:

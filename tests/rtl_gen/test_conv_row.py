@@ -55,7 +55,7 @@ CASES: dict[str, Case] = {
     "pair": Case(ROW_PAIR, 2, 1, dsps=8, latency=10),
     "pair_wide": Case(ROW_PAIR_WIDE, 1, 2, dsps=12, latency=9),
     "residues": Case(ROW_RESIDUES, 3, 1, dsps=6, latency=10),
-    "tracked": Case(ROW_TRACKED, 3, 2, dsps=6, latency=12),
+    "tracked": Case(ROW_TRACKED, 3, 2, dsps=6, latency=11),
     "split": Case(ROW_SPLIT, 2, 1, dsps=8, latency=10),
     "binary": Case(ROW_BINARY, 3, 2, dsps=24, latency=12),
     "binary_short": Case(ROW_BINARY_SHORT, 5, 1, dsps=20, latency=12),

@@ -95,7 +95,7 @@ def test_cases_cover_what_is_supported() -> None:
     }
     assert {wide for wide, _ in pairs} == {False, True} and {known for _, known in pairs} == {False, True}
     assert {f.packing.residue_bits for f in foldings} == {0, 1, 2}
-    assert any(f.packing.tracked and f.cascade > 1 and f.chains > 1 for f in foldings)
+    assert any(f.packing.tracked and f.cascade > 1 and f.folds > 1 for f in foldings)
     assert any(f.bounds and f.summed > f.packing.accumulate_max for f in foldings)
 
 

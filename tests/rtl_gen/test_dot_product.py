@@ -62,10 +62,10 @@ CASES: dict[str, Case] = {
     "shallow": Case(SHALLOW, 6, 4, 7, dsps=6, latency=10),
     "vector": Case(VECTOR, 4, 3, 4, dsps=8, latency=9),
     "residues": Case(RESIDUES, 5, 4, 9, dsps=10, latency=11),
-    "tracked": Case(TRACKED, 5, 3, 9, dsps=5, latency=12),
+    "tracked": Case(TRACKED, 5, 3, 9, dsps=5, latency=11),
     "split": Case(SPLIT, 3, 7, 3, dsps=30, latency=10),
     "binary": Case(BINARY, 16, 7, 5, dsps=32, latency=15),
-    "binary_tracked": Case(BINARY_TRACKED, 3, 7, 20, dsps=6, latency=11),
+    "binary_tracked": Case(BINARY_TRACKED, 3, 7, 20, dsps=6, latency=10),
     "signed": Case(SIGNED, 4, 3, 6, dsps=8, latency=9),
     "one_bit": Case(ONE_BIT, 3, 8, 4, dsps=6, latency=9),
 }
