@@ -10,7 +10,6 @@ from mixq.plan.folding import Folding
 from rtl_gen.convolution_constants import IntArray, weight_words
 from rtl_gen.dsp import Target
 from rtl_gen.line_buffer import LINE_BUFFER_LATENCY
-from rtl_gen.memory import memory_style
 from rtl_gen.names import joined_name
 from rtl_gen.operands import activation_operand, operand_bits
 from rtl_gen.packed_chain import PackedChain
@@ -145,15 +144,13 @@ def _weight_memories(folding: Folding, weights: IntArray, name: str) -> list[Rom
     if folding.weight_depth == 1:
         return []
     words = weight_words(folding, weights)
-    width = folding.columns * folding.chains * folding.packing.stored_bits
-    style = memory_style(width, folding.weight_depth)
     return [
         Rom(
             joined_name(name, f"weights_{i}"),
-            width,
+            folding.weight_width,
             folding.weight_depth,
             [_joined(words[:, i :: folding.cascade, address], folding) for address in range(folding.weight_depth)],
-            style=style,
+            style=folding.weight_style,
             output_register=True,
         )
         for i in range(folding.cascade)

@@ -74,9 +74,14 @@ def requantisation(scale: Scale, method: str) -> Resources:
 
 def requantise_method(scale: Scale) -> str:
     """The cheaper of the two implementations, which give the same codes; a product has at most 64 bits."""
+    return min(requantise_methods(scale), key=lambda method: requantisation(scale, method).lut)
+
+
+def requantise_methods(scale: Scale) -> list[str]:
+    """The implementations that can hold the numbers, which give the same codes; a product has at most 64 bits."""
     if max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
-        return "threshold"
-    return min(("threshold", "multiply"), key=lambda method: requantisation(scale, method).lut)
+        return ["threshold"]
+    return ["threshold", "multiply"]
 
 
 def max_pool(source: StreamShape, kernel: int) -> Resources:
@@ -128,16 +133,19 @@ def _operands(folding: Folding) -> Resources:
     # The other bits of a joined operand are copies of signs.
     bits = kept + sum(operand.stored_bits for operand in joins)
     adders = sum(sum(field.bits for field in operand.fields[1:]) for operand in joins)
-    # Three registers in a row are a shift register, a LUT for each bit; before them the adders have one of their own.
-    delays = [i % folding.cascade for i in range(folding.simd)]
+    # Three registers in a row are a shift register, a LUT for each bit and 32 cycles; before them the adders have one.
+    delays = [i % folding.cascade * folding.skew for i in range(folding.simd)]
     registers = sum(delay for delay in delays if delay < 3) + (folding.simd if joins else 0)
-    shifted = sum(delay >= 3 for delay in delays)
-    return Resources(lut=shifted * bits + folding.simd * adders, ff=registers * bits)
+    shifted = sum(ceil(delay / 32) for delay in delays if delay >= 3)
+    # Of addresses and control bits every position has its own, a skew after the one before.
+    control = folding.weight_depth.bit_length() + 2
+    steps = (folding.cascade - 1) * (ceil(folding.skew / 32) if folding.skew >= 3 else 0) * control
+    return Resources(lut=shifted * bits + folding.simd * adders + steps, ff=registers * bits)
 
 
 def _weights(folding: Folding) -> Resources:
-    width = folding.columns * folding.chains * folding.packing.stored_bits
-    return rom(width, folding.weight_depth, registers=2).times(folding.cascade)
+    memory = rom(folding.weight_width, folding.weight_depth, registers=2, style=folding.weight_style)
+    return memory.times(folding.cascade)
 
 
 def _chains(folding: Folding) -> Resources:

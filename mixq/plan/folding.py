@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
+from typing import cast
 
 from mixq.packing import Packing
+from mixq.plan.memories import Style, memory_style
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class Folding:
     in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels. out_lanes: output channels that
     leave in a beat, a divisor of pe; requantising them one after another must not take longer than a block.
     depth: products summed in the DSPs before lanes are read, 0 for as many as whatever operands allow; bounds: where
-    real weights allow more, the least and the most that each (pixel, tap) then adds.
+    real weights allow more, the least and the most that each (pixel, tap) then adds. weight_memory: kind of the weight
+    memories, "block" or "distributed", or "auto" for the kind that suits their size.
 
     Raises ValueError where they do not fit together.
     """
@@ -103,6 +106,7 @@ class Folding:
     out_lanes: int = 1
     depth: int = 0
     bounds: tuple[int, int] | None = None
+    weight_memory: str = "auto"
 
     def __post_init__(self) -> None:
         shape, packing = self.shape, self.packing
@@ -126,6 +130,8 @@ class Folding:
             raise ValueError(f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}")
         if self.depth < 0 or (self.bounds is None and self.depth > packing.accumulate_max):
             raise ValueError(f"depth must be from 0 to {packing.accumulate_max}, not {self.depth!r}")
+        if self.weight_memory not in ("auto", "block", "distributed"):
+            raise ValueError(f"weight_memory must be auto, block or distributed, not {self.weight_memory!r}")
         if self.bounds is not None and not self._bounds_fit():
             raise ValueError(f"bounds must fit the lanes of a single product of known depth, not {self.bounds!r}")
 
@@ -225,6 +231,18 @@ class Folding:
     def weight_depth(self) -> int:
         """Words of each weight memory."""
         return self.folds * self.steps
+
+    @property
+    def weight_width(self) -> int:
+        """Bits of a word of each weight memory, one for each position of a chain."""
+        return self.columns * self.chains * self.packing.stored_bits
+
+    @property
+    def weight_style(self) -> Style:
+        """Kind of the weight memories."""
+        if self.weight_memory == "auto":
+            return memory_style(self.weight_width, self.weight_depth)
+        return cast(Style, self.weight_memory)
 
     # -- pixels ----------------------------------------------------------------------------------------
 

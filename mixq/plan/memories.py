@@ -39,10 +39,10 @@ def ram(width: int, depth: int) -> Resources:
     return Resources(lut=luts + (width * ceil(depth / 256) if depth > 64 else 0), ff=width)
 
 
-def rom(width: int, depth: int, *, registers: int = 1) -> Resources:
-    """What a read-only memory with registers behind it takes."""
+def rom(width: int, depth: int, *, registers: int = 1, style: Style | None = None) -> Resources:
+    """What a read-only memory with registers behind it takes; its kind is ``style``, or what suits its size."""
     if depth <= 1:
         return Resources()
-    if memory_style(width, depth) == "block":
+    if (style or memory_style(width, depth)) == "block":
         return Resources(bram36=half_blocks(width, depth) / 2)
     return Resources(lut=ceil(width * max(1, ceil(depth / 64)) * (0.75 if depth < 64 else 1)), ff=width * registers)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mixq.packing import Packing, candidates, solve
+from mixq.plan import estimate
 from mixq.plan.folding import Folding, LayerShape
 
 P44 = solve(4, 4, accumulate=9)
@@ -205,3 +206,16 @@ def test_stride_2_refuses_an_odd_number_of_pixels() -> None:
     with pytest.raises(ValueError) as error:
         Folding(replace(SHAPE, stride=2), odd, pe=6, rows=1, lanes=1)
     assert str(error.value) == "packing must hold 1 or an even number of pixels for stride 2, not 5"
+
+
+@pytest.mark.parametrize("memory, style", [("auto", "distributed"), ("block", "block"), ("distributed", "distributed")])
+def test_weight_memories_are_of_the_kind_asked_for(memory: str, style: str) -> None:
+    auto = Folding(LayerShape(16, 8, 9, 9, 3, 1, 1), P44, pe=4, rows=3, lanes=2, out_lanes=4)
+    folding = replace(auto, weight_memory=memory)
+    assert folding.weight_depth < 65
+    assert folding.weight_style == style
+    blocks = estimate.convolution(folding).bram36 - estimate.convolution(auto).bram36
+    # Half a block RAM holds 36 bits in a row.
+    assert blocks == (folding.cascade * -(-folding.weight_width // 36) / 2 if style == "block" else 0)
+    with pytest.raises(ValueError, match="weight_memory must be auto, block or distributed, not 'ultra'"):
+        replace(auto, weight_memory="ultra")
