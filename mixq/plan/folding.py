@@ -174,7 +174,7 @@ class Folding:
 
     @property
     def skew(self) -> int:
-        """Cycles that each unit of a chain works later than the one before: a carry-tracked one when that has its sum."""
+        """Cycles that each unit of a chain works later than the one before; carry-tracked ones wait for its sum."""
         return self.accumulate if self.packing.tracked else 1
 
     @property
