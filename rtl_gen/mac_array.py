@@ -72,11 +72,7 @@ class MacArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the position to its sums."""
-        return self.operand_latency + (self._folding.cascade - 1) * self._skew + self._chains[0].latency
-
-    @property
-    def _skew(self) -> int:
-        return self._chains[0].skew
+        return self.operand_latency + (self._folding.cascade - 1) * self._folding.skew + self._chains[0].latency
 
     @property
     def memory_images(self) -> dict[str, str]:
@@ -105,7 +101,7 @@ class MacArray(wiring.Component):
         """What comes to position 0, for each position of a chain in the cycle of its operands."""
         late = [value]
         for i in range(1, self._folding.cascade):
-            late.append(delayed(m, late[-1], self._skew, name=f"{name}_position_{i}"))
+            late.append(delayed(m, late[-1], self._folding.skew, name=f"{name}_position_{i}"))
         return late
 
     def _activations(self, m: Module) -> list[Value]:
@@ -117,7 +113,7 @@ class MacArray(wiring.Component):
             operand = Signal(operand_bits(packing), name=f"operand_{term}")
             domain = m.d.sync if self._joins else m.d.comb
             domain += operand.eq(activation_operand(packing, codes))
-            operands.append(delayed(m, operand, term % folding.cascade * self._skew, name=f"operand_{term}"))
+            operands.append(delayed(m, operand, term % folding.cascade * folding.skew, name=f"operand_{term}"))
         return operands
 
     def _weights(self, m: Module) -> list[Value]:

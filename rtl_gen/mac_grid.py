@@ -149,8 +149,8 @@ def check_packing(packing: object, target: Target) -> None:
 def chain_lengths(packing: Packing, terms: int, accumulate: int, target: Target = "dsp48e2") -> tuple[int, ...]:
     """Units of each chain, the longest first, where a chain sums up ``accumulate`` cycles: as few chains as can be.
 
-    Carry-tracked DSPs are no cascade, and are one PackedMac however many they are. A DSP48E1 adds either what comes
-    along the cascade or what it holds.
+    A PackedMac reads each carry-tracked DSP on its own, and there is one of it however many they are. A DSP48E1 adds
+    either what comes along the cascade or what it holds.
 
     >>> from mixq.packing import solve
     >>> chain_lengths(solve(4, 4, accumulate=9), terms=16, accumulate=1)  # guard bits for 9 products

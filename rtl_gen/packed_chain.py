@@ -28,8 +28,8 @@ def check_target(packing: Packing, target: Target) -> None:
 class PackedChain(wiring.Component):
     """Lifted sums of ``length`` packed units, over up to ``accumulate`` cycles, read from their lanes.
 
-    Operand i belongs to a cycle :attr:`skew` * i later than operand 0: whoever feeds the chain delays activations,
-    weight addresses and control bits, once for all chains that share them.
+    Operand i belongs to a cycle i * :meth:`mixq.packing.Packing.skew` later than operand 0: whoever feeds the chain
+    delays activations, weight addresses and control bits, once for all chains that share them.
 
     Parameters
     ----------
@@ -97,11 +97,6 @@ class PackedChain(wiring.Component):
         Carry-tracked sums are lifted in each cycle with operands, by this divided by length * accumulate.
         """
         return -self._whole_bounds[0]
-
-    @property
-    def skew(self) -> int:
-        """Cycles from a position's operands to those of the next: tracked sums are handed on when they are finished."""
-        return self._accumulate if self._packing.tracked else 1
 
     @property
     def latency(self) -> int:

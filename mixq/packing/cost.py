@@ -83,10 +83,10 @@ def tracked_dsp_cost(product: Product, cycles: int, *, cascade: bool = False) ->
     known = product.residues(*product.sum_bounds(1))
     assert known is not None
     counters = counter_bits(product, cycles)
-    # Yosys takes a look-up table more for each bit that is added to a counter.
-    added = sum(known) + (sum(known) if cascade else 0)
+    # For each known bit a comparison, one more in a counter's adder, and the choice of what a sum starts from.
+    each = 3 if cascade else 2
     return ChainCost(
-        _residues(product, known) + sum(known) + sum(counters) + added,
+        _residues(product, known) + each * sum(known) + sum(counters),
         _act_registers(product, known) + _weight_registers(product, known) + 3 * sum(known) + sum(counters) + 7,
     )
 

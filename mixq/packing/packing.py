@@ -146,8 +146,15 @@ class Packing:
 
     @property
     def tracked(self) -> bool:
-        """Whether carries are tracked, so that sums may be long; such DSPs do not cascade."""
+        """Whether carries are tracked, so that sums may be long."""
         return self.parts[0].product.tracked
+
+    def skew(self, accumulate: int) -> int:
+        """Cycles that a unit of a chain works later than the one before, where each sums ``accumulate`` cycles.
+
+        A cascade adds the product of one cycle in the next; carry-tracked units hand on finished sums.
+        """
+        return accumulate if self.tracked else 1
 
     @property
     def residue_bits(self) -> int:

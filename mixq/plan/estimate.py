@@ -74,14 +74,9 @@ def requantisation(scale: Scale, method: str) -> Resources:
 
 def requantise_method(scale: Scale) -> str:
     """The cheaper of the two implementations, which give the same codes; a product has at most 64 bits."""
-    return min(requantise_methods(scale), key=lambda method: requantisation(scale, method).lut)
-
-
-def requantise_methods(scale: Scale) -> list[str]:
-    """The implementations that can hold the numbers, which give the same codes; a product has at most 64 bits."""
     if max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
-        return ["threshold"]
-    return ["threshold", "multiply"]
+        return "threshold"
+    return min(("threshold", "multiply"), key=lambda method: requantisation(scale, method).lut)
 
 
 def max_pool(source: StreamShape, kernel: int) -> Resources:

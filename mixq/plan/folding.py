@@ -174,8 +174,8 @@ class Folding:
 
     @property
     def skew(self) -> int:
-        """Cycles that each unit of a chain works later than the one before; carry-tracked ones wait for its sum."""
-        return self.accumulate if self.packing.tracked else 1
+        """Cycles that each unit of a chain works later than the one before."""
+        return self.packing.skew(self.accumulate)
 
     @property
     def chains(self) -> int:
