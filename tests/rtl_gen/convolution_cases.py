@@ -189,7 +189,7 @@ CASES: dict[str, Case] = {
     "residues_dense": Case(LayerShape(24, 6, 1, 1), packing_of(3, 3, 1, 2, pixels=1, channels=6), 6, 1, 4, 1, 1),
     "tracked": Case(LayerShape(4, 2, 4, 9, 3, 1, 1), TRACKED, 2, 1, 2, 1, 1, "threshold"),
     "tracked_in_block": Case(LayerShape(6, 4, 3, 8, 3, 1, 1), TRACKED, 2, 3, 6, 4, 2, weight_memory="block"),
-    "tracked_chains": Case(LayerShape(4, 2, 3, 8, 3, 1, 1), TRACKED, 2, 3, 2, 4, 1, "multiply"),
+    "tracked_rows": Case(LayerShape(4, 2, 3, 8, 3, 1, 1), TRACKED, 2, 3, 2, 4, 1, "multiply"),
     "tracked_parallel": Case(LayerShape(1, 2, 3, 8, 3, 1, 1), TRACKED, 2, 3, 1, 4, 2, values="corner"),
     "tracked_corner": Case(LayerShape(32, 1, 3, 4, 3, 1, 1), TRACKED, 1, 1, 1, 4, 1, values="corner"),
     "tracked_passes": Case(

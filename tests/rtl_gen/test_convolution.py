@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from amaranth.back import verilog
 
 from mixq.execute import run
 from mixq.formats import IntFormat
@@ -97,6 +100,16 @@ def test_cases_cover_what_is_supported() -> None:
     assert {f.packing.residue_bits for f in foldings} == {0, 1, 2}
     assert any(f.packing.tracked and f.cascade > 1 and f.folds > 1 for f in foldings)
     assert any(f.bounds and f.summed > f.packing.accumulate_max for f in foldings)
+
+
+@pytest.mark.parametrize("style", ["block", "distributed"])
+def test_weight_memories_are_of_the_kind_planned(style: str) -> None:
+    case = replace(CASES["tracked_in_block"], weight_memory=style)
+    text = verilog.convert(stage_of(case, graph_of(case)), strip_internal_attrs=True)
+    roms = re.findall(r"mixq_rom #\((.*?)\) \w+ \(", text, re.DOTALL)
+    weights = [rom for rom in roms if "layer_weights_" in rom]
+    assert len(weights) == case.folding.cascade > 1
+    assert all(f'.STYLE("{style}")' in rom for rom in weights)
 
 
 @pytest.mark.parametrize("name", ["same_parallel", "same_serial", "same_rows", "column", "5x5_same", "passes_8x8"])
