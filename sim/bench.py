@@ -181,8 +181,8 @@ def _integers(values: list[str] | None) -> list[int] | None:
     return None if values is None else [int(value, 16) for value in values]
 
 
-def _ports(names: dict[str, str | None]) -> StreamPorts:
-    return StreamPorts(**names)  # type: ignore[arg-type]
+def _ports(names: dict[str, Any]) -> StreamPorts:
+    return StreamPorts(**names)
 
 
 @cocotb.test()
