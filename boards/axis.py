@@ -12,6 +12,7 @@ from boards.axis_ports import BeatsToBus, BusShape, BusToBeats
 from mixq.containers import frame_bytes
 from mixq.streams import StreamShape
 from rtl_gen.interfaces import memory_images
+from rtl_gen.pumped_array import FAST_FANOUT
 
 #: Name of the top module, and of its file without the suffix.
 TOP = "mixq_top"
@@ -28,7 +29,8 @@ class AxisTop(wiring.Component):
     beats, ``cycles_per_frame`` and, where it has any, ``memory_images``; ``input_bus_bits``, ``output_bus_bits``:
     widths of ``tdata``, a whole number of containers each.
 
-    Members: ``ap_clk``; ``ap_rst_n``, active low, sampled by the clock, for one cycle at least; ``s_axis_0_*`` and
+    Members: ``ap_clk``; where ``fast_clock`` of the accelerator is true, ``ap_clk2x``, of twice its frequency and in
+    phase with it; ``ap_rst_n``, active low, sampled by ``ap_clk``, for one cycle at least; ``s_axis_0_*`` and
     ``m_axis_0_*`` with ``tdata``, ``tvalid``, ``tready``, ``tlast`` and ``tkeep``. ``s_axis_0_tready`` and
     ``m_axis_0_tvalid`` are low from the first clock edge in reset to the second one after it. No output follows an
     input within a cycle.
@@ -51,11 +53,17 @@ class AxisTop(wiring.Component):
         super().__init__(
             {
                 "ap_clk": In(1),
+                **({"ap_clk2x": In(1)} if self.fast_clock else {}),
                 "ap_rst_n": In(1),
                 **_bus("s_axis_0", self._input.bits, source=In, sink=Out),
                 **_bus("m_axis_0", self._output.bits, source=Out, sink=In),
             }
         )
+
+    @property
+    def fast_clock(self) -> bool:
+        """Whether there is ``ap_clk2x``: some layer's DSPs run at twice the clock."""
+        return bool(getattr(self._accelerator, "fast_clock", False))
 
     @property
     def input_frame_bytes(self) -> int:
@@ -101,7 +109,7 @@ class AxisTop(wiring.Component):
         return m
 
     def _clock_and_reset(self, m: Module) -> Signal:
-        """Make domain ``sync`` of the ports; return the signal that is 1 while the buses may move."""
+        """Make domain ``sync`` of the ports, and ``fast``; return the signal that is 1 while the buses may move."""
         reset = Signal(init=1)
         running = Signal()
         # A register of its own drives the reset of the whole accelerator: its fan-out is the largest there is.
@@ -110,7 +118,18 @@ class AxisTop(wiring.Component):
         port.clk = sync.clk = self.ap_clk
         sync.rst = reset
         m.d.port += [reset.eq(~self.ap_rst_n), running.eq(self.ap_rst_n & ~reset)]
+        if self.fast_clock:
+            self._fast_domain(m, reset)
         return running
+
+    def _fast_domain(self, m: Module, reset: Signal) -> None:
+        """Make domain ``fast`` of the faster clock, whose reset is that of ``sync`` half a cycle later."""
+        late = Signal(init=1, name="fast_reset", attrs={"max_fanout": FAST_FANOUT})
+        m.domains.fast_port = port = ClockDomain("fast_port", reset_less=True, local=True)
+        m.domains.fast = fast = ClockDomain("fast", local=True)
+        port.clk = fast.clk = self.ap_clk2x
+        fast.rst = late
+        m.d.fast_port += late.eq(reset)
 
 
 def _bus_shape(name: str, bits: int, shape: StreamShape, accelerator: Any) -> BusShape:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from boards import verilog
 from boards.axis import TOP, AxisTop
+from boards.clock_constraints import clock_constraints
 from boards.manifest import BuildManifest
 from boards.swap import locked, replace_folder
 from mixq.errors import UserError
@@ -19,6 +20,7 @@ from rtl_gen.rom import verilog_sources
 
 RTL = "rtl"
 LISTING = "files.f"
+CONSTRAINTS = f"{TOP}.xdc"
 #: What the generated files follow from, and nothing else but the versions in the manifest.
 INPUTS = ("graph.json", "graph.npz", "plan.yaml")
 
@@ -57,7 +59,7 @@ def generate(
             top = AxisTop(accelerator, input_bus_bits=plan.input_bus_bits, output_bus_bits=plan.output_bus_bits)
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder / 'plan.yaml'} does not suit the graph ({error}); plan it again") from error
-        return write_build(folder, top, target=chosen, inputs=INPUTS, progress=tell)
+        return write_build(folder, top, target=chosen, clock_mhz=plan.clock_mhz, inputs=INPUTS, progress=tell)
 
 
 def write_build(
@@ -65,17 +67,18 @@ def write_build(
     top: AxisTop,
     *,
     target: str,
+    clock_mhz: float | None = None,
     inputs: tuple[str, ...] = (),
     progress: Callable[[str], None] | None = None,
 ) -> BuildManifest:
     """Write ``rtl/`` and ``manifest.json`` of a top level into ``folder``; see :func:`generate`.
 
-    ``inputs``: names of files in ``folder`` that the manifest lists. The caller holds the folder
-    (:func:`boards.swap.locked`).
+    ``clock_mhz``: as of :func:`render`. ``inputs``: names of files in ``folder`` that the manifest lists. The caller
+    holds the folder (:func:`boards.swap.locked`).
     """
     tell = progress if progress is not None else _silent
     tell("converting to Verilog")
-    files = render(top, target=target)
+    files = render(top, target=target, clock_mhz=clock_mhz)
     tell("writing the files")
     replace_folder(folder / RTL, files)
     manifest = BuildManifest.of(folder, target=target, inputs=inputs, outputs=[f"{RTL}/{name}" for name in files])
@@ -83,20 +86,24 @@ def write_build(
     return manifest
 
 
-def render(top: AxisTop, *, target: str) -> dict[str, bytes | str]:
+def render(top: AxisTop, *, target: str, clock_mhz: float | None = None) -> dict[str, bytes | str]:
     """Return the files of ``rtl/``: name -> content.
 
-    ``mixq_top.v``, the hand-written modules, ``files.f`` (the Verilog files, one a line), and the memory images.
+    ``mixq_top.v``, the hand-written modules, ``files.f`` (the Verilog files, one a line), and the memory images; where
+    there is a second clock and ``clock_mhz`` says what the first one is, ``mixq_top.xdc`` with the constraints of both.
 
     Raises: ValueError where a memory image has the name of another file.
     """
     sources: dict[str, bytes | str] = {f"{TOP}.v": verilog.convert(top, name=TOP, target=target)}
     sources |= {path.name: path.read_bytes() for path in verilog_sources()}
+    others = {LISTING: "".join(f"{name}\n" for name in sources)}
+    if top.fast_clock and clock_mhz is not None:
+        others[CONSTRAINTS] = clock_constraints(clock_mhz, top=TOP)
     images = top.memory_images
     for name in images:
-        if name in sources or name == LISTING:
+        if name in sources or name in others:
             raise ValueError(f"memory_images must not have the name of another file, not {name!r}")
-    return {**sources, LISTING: "".join(f"{name}\n" for name in sources), **dict(sorted(images.items()))}
+    return {**sources, **others, **dict(sorted(images.items()))}
 
 
 def _silent(step: str) -> None:

@@ -14,7 +14,7 @@ from mixq.files import load_yaml
 _DATA = Path(__file__).parent / "data"
 _DEVICES = ("dsp48e1", "dsp48e2")
 _REQUIRED = ("name", "part", "device", "resources", "dsp_columns", "dsp_column_height", "clock_mhz")
-_OPTIONAL = ("description", "aliases")
+_OPTIONAL = ("description", "aliases", "dsp_clock_mhz")
 
 
 def board_names() -> tuple[str, ...]:
@@ -48,7 +48,8 @@ def read_board(path: Path) -> Board:
 
     Keys: ``name``, ``part`` (order code of the device), ``device`` ("dsp48e2" or "dsp48e1"), ``resources`` (LUT, FF,
     DSP, BRAM_36K, URAM, all of them), ``dsp_columns`` and ``dsp_column_height`` (columns times height holds all DSPs),
-    ``clock_mhz``; and, where wanted, ``description`` and ``aliases`` (a list of other names).
+    ``clock_mhz``; and, where wanted, ``description``, ``aliases`` (a list of other names) and ``dsp_clock_mhz``, what
+    the device's DSPs can be clocked at, by default that of the slowest grade (:data:`mixq.board.DSP_CLOCK_MHZ`).
     """
     record = _mapping(path, "the file", load_yaml(path), required=_REQUIRED, optional=_OPTIONAL)
     counts = _mapping(path, "resources", record["resources"], required=tuple(REPORT_KEYS.values()))
@@ -73,10 +74,11 @@ def read_board(path: Path) -> Board:
         resources=resources,
         dsp_columns=columns,
         dsp_column_height=height,
-        clock_mhz=_clock(path, record["clock_mhz"]),
+        clock_mhz=_clock(path, "clock_mhz", record["clock_mhz"]),
         device=device,
         description=_text(path, "description", record["description"]) if "description" in record else "",
         aliases=tuple(_text(path, "aliases", alias) for alias in aliases),
+        dsp_clock_mhz=_clock(path, "dsp_clock_mhz", record["dsp_clock_mhz"]) if "dsp_clock_mhz" in record else None,
     )
 
 
@@ -110,7 +112,7 @@ def _count(path: Path, key: str, value: Any) -> int:
     return value
 
 
-def _clock(path: Path, value: Any) -> float:
+def _clock(path: Path, key: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 2000:
-        raise UserError(f"{path}: clock_mhz must be a number above 0 and at most 2000, not {value!r}")
+        raise UserError(f"{path}: {key} must be a number above 0 and at most 2000, not {value!r}")
     return float(value)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,21 @@ REPORT_KEYS = {"lut": "LUT", "ff": "FF", "dsp": "DSP", "bram36": "BRAM_36K", "ur
 """Field of :class:`Resources` -> its name in report files and messages."""
 
 
+DSP_CLOCK_MHZ: Mapping[str, float] = MappingProxyType({"dsp48e2": 645.0, "dsp48e1": 464.0})
+"""Clock that DSPs with all their registers reach in the slowest speed grade (-1) at the usual voltage, by device.
+
+Source: the switching characteristics in AMD's data sheets, of the Zynq UltraScale+ (DS925) and the Artix-7 (DS181).
+"""
+
+
 @dataclass(frozen=True)
 class Board:
     """A board as a value.
 
     name: as given to ``--board``. part: the device's order code. resources: what the device has. dsp_columns,
     dsp_column_height: how its DSPs are arranged, which bounds cascades. clock_mhz: the fabric clock planned for.
-    device: name of the DSP ("dsp48e2"). aliases: other spellings accepted.
+    device: name of the DSP ("dsp48e2"). aliases: other spellings accepted. dsp_clock_mhz: what the DSPs can be clocked
+    at, where the file says it; :attr:`dsp_limit_mhz` otherwise.
     """
 
     name: str
@@ -64,9 +74,17 @@ class Board:
     device: str = "dsp48e2"
     description: str = ""
     aliases: tuple[str, ...] = ()
+    dsp_clock_mhz: float | None = None
 
     def __post_init__(self) -> None:
         if self.clock_mhz <= 0:
             raise ValueError(f"clock_mhz must be positive, not {self.clock_mhz!r}")
+        if self.dsp_clock_mhz is not None and self.dsp_clock_mhz <= 0:
+            raise ValueError(f"dsp_clock_mhz must be positive or None, not {self.dsp_clock_mhz!r}")
         if self.dsp_columns * self.dsp_column_height < self.resources.dsp:
             raise ValueError(f"dsp_columns must hold all {self.resources.dsp} DSPs, not {self.dsp_columns!r}")
+
+    @property
+    def dsp_limit_mhz(self) -> float:
+        """Clock that the DSPs are taken to reach: the file's, or that of the slowest grade, :data:`DSP_CLOCK_MHZ`."""
+        return DSP_CLOCK_MHZ.get(self.device, 0.0) if self.dsp_clock_mhz is None else self.dsp_clock_mhz

@@ -13,6 +13,7 @@ from mixq.files import read_json
 from mixq.graph import Graph
 from mixq.graph.files import FORMAT_NAME
 from mixq.plan import Plan
+from mixq.plan.folding_file import FOLDING_FILE
 
 GRAPH_FILES = ("graph.json", "graph.npz")
 
@@ -29,6 +30,7 @@ class BuildFolder:
         reference/expected.npy    the integers that must come out      report/      JSON files and one HTML page
         manifest.json             hashes of rtl/ and what it is made of
         steps.json                what the quickstart need not do again
+        folding.json              the plan's foldings, to hold another plan to them
     """
 
     path: Path
@@ -120,13 +122,14 @@ class BuildFolder:
             with contextlib.suppress(OSError):  # missing, or it holds files of the user's
                 path.parent.rmdir()
         # The graph goes last: while it stands, whoever was cut short here finds the rest to be another graph's.
-        for name in ("steps.json", "manifest.json", "plan.yaml", *reversed(GRAPH_FILES)):
+        for name in ("steps.json", "manifest.json", FOLDING_FILE, "plan.yaml", *reversed(GRAPH_FILES)):
             (self.path / name).unlink(missing_ok=True)
         return True
 
     def forget_results_of_rtl(self) -> None:
         """Remove the reports that were measured on Verilog which is no longer there."""
-        for path in (*self.report.glob("rtlsim_performance*.json"), self.report / "synth_resources.json"):
+        counted = (self.report / name for name in ("synth_resources.json", "logic_depth.json"))
+        for path in (*self.report.glob("rtlsim_performance*.json"), *counted):
             path.unlink(missing_ok=True)
 
     def _check_ours(self) -> None:

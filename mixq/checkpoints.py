@@ -1,7 +1,7 @@
 """Weights for a network of the tables: from a checkpoint file, or random.
 
 A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
-beside ``network``, ``weight_bits`` and ``act_bits``, as `save_checkpoint` writes it. Files come from
+beside ``network``, ``weight_bits``, ``act_bits`` and ``weight_range``, as `save_checkpoint` writes it. Files come from
 elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
 `.safetensors` holds none.
 """
@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from mixq.graph.tensor import MAX_AXIS, MAX_ELEMENTS
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
 from mixq.networks import NetworkTable, network
+from mixq.packing import WeightRange
 from mixq.safetensors import read_safetensors
 
 MAX_BYTES = 1 << 30
@@ -45,6 +46,7 @@ def load_source(
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
+    weight_range: WeightRange | None = None,
 ) -> NetworkModel:
     """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
@@ -53,6 +55,7 @@ def load_source(
         network_name: name of the network; None where the checkpoint says it.
         weight_bits, act_bits: widths; None takes the checkpoint's, or else the network's defaults.
         input_shape: (C, H, W) of an image; None takes the network's.
+        weight_range: "full" or "narrow"; None takes the checkpoint's, or else "full".
 
     Raises:
         UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed, images too
@@ -63,8 +66,16 @@ def load_source(
         if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
             raise UserError(f"the seed of random:SEED must be an integer from 0 to 999999999, not {seed!r}")
         table = _table(network_name, input_shape)
-        return random_model(table, int(seed), weight_bits=weight_bits, act_bits=act_bits)
-    return load_checkpoint(source, network_name, weight_bits=weight_bits, act_bits=act_bits, input_shape=input_shape)
+        chosen = "full" if weight_range is None else weight_range
+        return random_model(table, int(seed), weight_bits=weight_bits, act_bits=act_bits, weight_range=chosen)
+    return load_checkpoint(
+        source,
+        network_name,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        input_shape=input_shape,
+        weight_range=weight_range,
+    )
 
 
 def load_checkpoint(
@@ -74,6 +85,7 @@ def load_checkpoint(
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
+    weight_range: WeightRange | None = None,
 ) -> NetworkModel:
     """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
 
@@ -88,18 +100,22 @@ def load_checkpoint(
         network_name = _agreed(path, network_name, _text(content.get("network")))
         weight_bits = weight_bits if weight_bits is not None else _widths(path, "weight_bits", content)
         act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
-    model = build_model(_table(network_name, input_shape), weight_bits=weight_bits, act_bits=act_bits)
+        weight_range = weight_range if weight_range is not None else _weight_range(path, content)
+    table = _table(network_name, input_shape)
+    chosen = "full" if weight_range is None else weight_range
+    model = build_model(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=chosen)
     _load_state(model, state, path)
     return model.eval()
 
 
 def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
-    """Write weights, name and widths of ``model`` to ``path`` (`.pt`), whole or not at all."""
+    """Write weights, name, widths and weight range of ``model`` to ``path`` (`.pt`), whole or not at all."""
     buffer = io.BytesIO()
     content = {
         "network": model.table.name,
         "weight_bits": list(model.weight_bits),
         "act_bits": list(model.act_bits),
+        "weight_range": model.weight_range,
         "state_dict": {key: value.detach().cpu() for key, value in model.state_dict().items()},
     }
     torch.save(content, buffer)
@@ -112,6 +128,7 @@ def random_model(
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
+    weight_range: WeightRange = "full",
 ) -> NetworkModel:
     """Model of a network, by name or table, with random weights, in evaluation mode.
 
@@ -127,7 +144,7 @@ def random_model(
     """
     table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
     with torch.random.fork_rng(devices=[]):  # the builder draws weights, which are replaced below
-        model = build_model(table, weight_bits=weight_bits, act_bits=act_bits)
+        model = build_model(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range)
     random = np.random.default_rng(seed)
     for module in model.modules():
         if isinstance(module, QuantConv2d | QuantLinear):
@@ -199,6 +216,15 @@ def _widths(path: Path, key: str, content: Mapping[str, Any]) -> list[int] | Non
     if value is not None and not isinstance(value, list | tuple):
         raise UserError(f"{path}: {key} must be a list of widths, not {value!r}; save the checkpoint again")
     return None if value is None else list(value)
+
+
+def _weight_range(path: Path, content: Mapping[str, Any]) -> WeightRange:
+    """The range that a checkpoint was trained for; old ones do not say it and mean the full one."""
+    value = content.get("weight_range", "full")
+    for name in get_args(WeightRange):
+        if value == name:
+            return name
+    raise UserError(f"{path}: weight_range must be full or narrow, not {value!r}; save the checkpoint again")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -94,12 +94,16 @@ class ModelAccuracy:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
-    """What `measure_conversion` found; ``layers`` by name of the weighted layer."""
+    """What `measure_conversion` found; ``layers`` by name of the weighted layer.
+
+    ``clamped_weights``: of each layer with narrow weights, how many have another code than in the full range.
+    """
 
     samples: int
     layers: dict[str, LayerDifference]
     output: OutputDifference
     accuracy: ModelAccuracy | None
+    clamped_weights: dict[str, int] = field(default_factory=dict)
 
     @property
     def codes(self) -> int:
@@ -175,7 +179,13 @@ def measure_conversion(
         layers=layers,
         output=output,
         accuracy=_accuracy(torch.cat(predictions, dim=1), samples) if classify else None,
+        clamped_weights=_clamped_weights([comparison.single for comparison in comparisons]),
     )
+
+
+def _clamped_weights(stages: Iterable[Stage]) -> dict[str, int]:
+    narrow = [stage for stage in stages if stage.layer.weight_quantizer.weight_range == "narrow"]
+    return {legal_name(stage.path): stage.layer.weight_quantizer.clamped(stage.layer.weight) for stage in narrow}
 
 
 def _accuracy(predictions: Tensor, samples: Samples) -> ModelAccuracy:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mixq.errors import UserError
 from mixq.folding import Affine, FloatArray
+from mixq.packing import WeightRange
 from mixq.quantizers import WeightQuantizer
 
 
@@ -22,7 +23,7 @@ class QuantConv2d(nn.Conv2d):
 
     Parameters:
         in_channels, out_channels, kernel, stride, padding, bias: as in `torch.nn.Conv2d`, square.
-        weight_bits: width of a weight, 1..8.
+        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see `WeightQuantizer`.
     """
 
     def __init__(
@@ -35,9 +36,10 @@ class QuantConv2d(nn.Conv2d):
         stride: int = 1,
         padding: int = 0,
         bias: bool = False,
+        weight_range: WeightRange = "full",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits)
+        self.weight_quantizer = WeightQuantizer(weight_bits, weight_range)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``input`` (N, C_in, H, W) with the quantised weights."""
@@ -49,12 +51,20 @@ class QuantLinear(nn.Linear):
 
     Parameters:
         in_features, out_features, bias: as in `torch.nn.Linear`; inputs of an image come in C, H, W order.
-        weight_bits: width of a weight, 1..8.
+        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see `WeightQuantizer`.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, weight_bits: int, bias: bool = True) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        weight_bits: int,
+        bias: bool = True,
+        weight_range: WeightRange = "full",
+    ) -> None:
         super().__init__(in_features, out_features, bias=bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits)
+        self.weight_quantizer = WeightQuantizer(weight_bits, weight_range)
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply ``input`` (N, in_features) with the quantised weights."""

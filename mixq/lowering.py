@@ -36,6 +36,9 @@ def lower(
 ) -> Graph:
     """Integer graph of a trained model.
 
+    Where layers have narrow weights, its metadata has ``weight_range`` and, in ``clamped_weights``, how many weights
+    have another code than in the full range.
+
     Parameters:
         model: the training model; `mixq.tracing` says which orders of layers it may have.
         name: the graph's name; None takes the network table's name or else the class's.
@@ -52,7 +55,17 @@ def lower(
         raise UserError("the model has no attribute input_shape; give the shape C,H,W of an image")
     table = getattr(model, "table", None)
     graph_name = name or getattr(table, "name", None) or type(model).__name__
-    return _Lowering(tuple(shape), fraction_bits).graph(legal_name(graph_name), traced, metadata or {})
+    told = {**_told_of_weights(traced), **(metadata or {})}
+    return _Lowering(tuple(shape), fraction_bits).graph(legal_name(graph_name), traced, told)
+
+
+def _told_of_weights(traced: TracedModel) -> dict[str, str]:
+    """Metadata of narrow weights; none where all layers have the full range."""
+    layers = [stage.layer for stage in traced.stages]
+    if all(layer.weight_quantizer.weight_range == "full" for layer in layers):
+        return {}
+    clamped = sum(layer.weight_quantizer.clamped(layer.weight) for layer in layers)
+    return {"weight_range": "narrow", "clamped_weights": str(clamped)}
 
 
 @dataclass

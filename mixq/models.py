@@ -9,7 +9,8 @@ from torch import nn
 
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
-from mixq.quantizers import ActivationQuantizer, ImageQuantizer
+from mixq.packing import WeightRange
+from mixq.quantizers import ActivationQuantizer, ImageQuantizer, check_weight_range, layer_weight_range
 
 
 class NetworkModel(nn.Sequential):
@@ -20,7 +21,8 @@ class NetworkModel(nn.Sequential):
     ``flatten`` before the first dense layer.
 
     Attributes:
-        table: the network's table. weight_bits, act_bits: width of every weighted layer.
+        table: the network's table. weight_bits, act_bits: width of every weighted layer. weight_range: "full", or
+        "narrow" where layers of 4 bits or more do without the most negative weight.
     """
 
     def __init__(
@@ -29,13 +31,16 @@ class NetworkModel(nn.Sequential):
         *,
         weight_bits: Sequence[int] | None = None,
         act_bits: Sequence[int] | None = None,
+        weight_range: WeightRange = "full",
     ) -> None:
         resolved_weights = table.resolve_weight_bits(weight_bits)
         resolved_acts = table.resolve_act_bits(act_bits)
-        super().__init__(_modules(table, resolved_weights, resolved_acts))
+        check_weight_range("weight_range", weight_range)
+        super().__init__(_modules(table, resolved_weights, resolved_acts, weight_range))
         self.table = table
         self.weight_bits = resolved_weights
         self.act_bits = resolved_acts
+        self.weight_range: WeightRange = weight_range
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -44,18 +49,25 @@ class NetworkModel(nn.Sequential):
 
 
 def build_model(
-    table: NetworkTable, *, weight_bits: Sequence[int] | None = None, act_bits: Sequence[int] | None = None
+    table: NetworkTable,
+    *,
+    weight_bits: Sequence[int] | None = None,
+    act_bits: Sequence[int] | None = None,
+    weight_range: WeightRange = "full",
 ) -> NetworkModel:
     """Build the training model of ``table`` with these widths (None: the table's defaults).
 
+    In the range "narrow" layers of 4 bits or more do without the most negative weight; those of 2 and 3 bits keep it.
+
     Raises:
         UserError: wrong number or values of the widths.
+        TypeError, ValueError: ``weight_range`` is neither "full" nor "narrow".
     """
-    return NetworkModel(table, weight_bits=weight_bits, act_bits=act_bits)
+    return NetworkModel(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range)
 
 
 def _modules(
-    table: NetworkTable, weight_bits: tuple[int, ...], act_bits: tuple[int, ...]
+    table: NetworkTable, weight_bits: tuple[int, ...], act_bits: tuple[int, ...], weight_range: WeightRange
 ) -> OrderedDict[str, nn.Module]:
     modules: OrderedDict[str, nn.Module] = OrderedDict(image=ImageQuantizer(act_bits[0]))
     channels, height, width = table.input_shape
@@ -70,7 +82,9 @@ def _modules(
                 modules[f"{table.weighted_names[weighted - 1]}_act"] = ActivationQuantizer(act_bits[weighted])
             if isinstance(spec, DenseSpec) and "flatten" not in modules:
                 modules["flatten"] = nn.Flatten()
-            modules[name] = _weighted(spec, (channels, height, width), weight_bits[weighted])
+            bits = weight_bits[weighted]
+            own_range = layer_weight_range(bits, weight_range)
+            modules[name] = _weighted(spec, (channels, height, width), bits, own_range)
             if spec.batch_norm:
                 norm = nn.BatchNorm1d if isinstance(spec, DenseSpec) else nn.BatchNorm2d
                 modules[f"{name}_norm"] = norm(shape[0])
@@ -79,10 +93,13 @@ def _modules(
     return modules
 
 
-def _weighted(spec: ConvSpec | DenseSpec, shape: tuple[int, int, int], weight_bits: int) -> nn.Module:
+def _weighted(
+    spec: ConvSpec | DenseSpec, shape: tuple[int, int, int], weight_bits: int, weight_range: WeightRange
+) -> nn.Module:
     channels, height, width = shape
     if isinstance(spec, DenseSpec):
-        return QuantLinear(channels * height * width, spec.units, weight_bits=weight_bits, bias=spec.bias)
+        inputs = channels * height * width
+        return QuantLinear(inputs, spec.units, weight_bits=weight_bits, bias=spec.bias, weight_range=weight_range)
     return QuantConv2d(
         channels,
         spec.channels,
@@ -91,4 +108,5 @@ def _weighted(spec: ConvSpec | DenseSpec, shape: tuple[int, int, int], weight_bi
         padding=spec.padding,
         weight_bits=weight_bits,
         bias=spec.bias,
+        weight_range=weight_range,
     )

@@ -9,6 +9,7 @@ Quantization", CVPR 2017), as tabulated by the published mixed-precision system 
 quantiser      codes for b bits                                gradient
 =============  ==============================================  =========================
 weights        clamp(round(w / s), -2^(b-1), 2^(b-1) - 1)      1 everywhere
+narrow         clamp(round(w / s), -2^(b-1) + 1, 2^(b-1) - 1)  1 everywhere
 activations    round(clamp(x, 0, s * (2^b - 1)) / s)           1 inside the clamp, else 0
 image          floor(pixel / 256 * 2^b), i.e. pixel >> (8-b)   1 everywhere
 =============  ==============================================  =========================
@@ -16,12 +17,13 @@ image          floor(pixel / 256 * 2^b), i.e. pixel >> (8-b)   1 everywhere
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from mixq.formats import IntFormat
+from mixq.packing import WeightRange, default_weight_range
 
 PIXEL_BITS = 8
 """Width of an image's pixels; an image network takes ``pixel / 2**PIXEL_BITS`` as its real input."""
@@ -44,6 +46,31 @@ def check_bits(name: str, bits: int) -> int:
     if not 1 <= bits <= 8:
         raise ValueError(f"{name} must be between 1 and 8, not {bits!r}")
     return bits
+
+
+def check_weight_range(name: str, weight_range: WeightRange) -> WeightRange:
+    """Return ``weight_range`` if it is "full" or "narrow"; ``name`` is the parameter that the error names.
+
+    Raises:
+        TypeError: ``weight_range`` is no text. ValueError: it is another text.
+    """
+    if not isinstance(weight_range, str):
+        raise TypeError(f"{name} must be a text, not {weight_range!r}")
+    if weight_range not in get_args(WeightRange):
+        raise ValueError(f"{name} must be {' or '.join(get_args(WeightRange))}, not {weight_range!r}")
+    return weight_range
+
+
+def layer_weight_range(bits: int, weight_range: WeightRange) -> WeightRange:
+    """Range of a layer of ``bits`` in a network of ``weight_range``.
+
+    Layers of up to 3 bits keep the full range in a narrow network: there the most negative code is one in eight or
+    fewer, too many to lose.
+
+    >>> [layer_weight_range(bits, "narrow") for bits in (2, 3, 4, 8)]
+    ['full', 'full', 'narrow', 'narrow']
+    """
+    return default_weight_range(bits) if weight_range == "narrow" else "full"
 
 
 class _RoundWeights(torch.autograd.Function):
@@ -85,27 +112,37 @@ class _TruncateImage(torch.autograd.Function):
 
 
 class WeightQuantizer(nn.Module):
-    """Gaussian weight quantiser: codes ``clamp(round(w / s), -2^(b-1), 2^(b-1) - 1)``.
+    """Gaussian weight quantiser: codes ``clamp(round(w / s), low, 2^(b-1) - 1)``.
 
+    ``low`` is ``-2^(b-1)``, or one more where the range is narrow: packings without the most negative code are denser.
     The step ``s = WEIGHT_STEPS[b] * std(w)`` uses the unbiased standard deviation of the whole tensor and
     is detached. Codes and step are computed in float64 whatever the dtype of the weights, so a model and
     its float64 copy hold the same codes.
 
     Parameters:
         bits: width of a weight, 1..8.
+        weight_range: "full", or "narrow" for 2 bits or more; the step is the same.
 
     Raises:
-        TypeError, ValueError: ``bits`` is not an integer in 1..8.
+        TypeError, ValueError: ``bits`` is not an integer in 1..8; ``weight_range`` is none, or narrow for 1 bit.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, weight_range: WeightRange = "full") -> None:
         super().__init__()
         self.bits = check_bits("bits", bits)
+        self.weight_range = check_weight_range("weight_range", weight_range)
+        if self.bits == 1 and self.weight_range == "narrow":
+            raise ValueError(f"weight_range must be full for 1 bit, not {weight_range!r}")
 
     @property
     def format(self) -> IntFormat:
-        """Format of the codes: signed, ``bits`` wide."""
-        return IntFormat(self.bits, signed=True)
+        """Format of the codes: signed, ``bits`` wide, in a narrow range without the most negative code."""
+        high = (1 << (self.bits - 1)) - 1
+        return IntFormat(self.bits, signed=True, low=-high if self.weight_range == "narrow" else None)
+
+    def clamped(self, weight: Tensor) -> int:
+        """How many weights of this tensor have another code than in the full range; none where the range is full."""
+        return int((self._nearest(weight, self.step(weight)) < self.format.low).sum()) if self._is_narrow else 0
 
     def step(self, weight: Tensor) -> Tensor:
         """Step for this tensor: a float64 scalar tensor, detached."""
@@ -122,12 +159,19 @@ class WeightQuantizer(nn.Module):
         return value
 
     def extra_repr(self) -> str:
-        """Show the width where PyTorch prints the module."""
-        return f"bits={self.bits}"
+        """Show the width, and a range that is not full, where PyTorch prints the module."""
+        return f"bits={self.bits}" + (f", weight_range={self.weight_range}" if self._is_narrow else "")
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self.weight_range == "narrow"
+
+    def _nearest(self, weight: Tensor, step: Tensor) -> Tensor:
+        """Nearest multiples of the step, before the clamp."""
+        return torch.round(weight.detach().double() / step)
 
     def _codes(self, weight: Tensor, step: Tensor) -> Tensor:
-        codes = torch.round(weight.detach().double() / step)
-        return codes.clamp(-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1)
+        return self._nearest(weight, step).clamp(self.format.low, self.format.high)
 
 
 class ActivationQuantizer(nn.Module):

@@ -26,12 +26,13 @@ class StreamShape:
 
     Parameters: ``channels``, ``height``, ``width`` of the tensor; ``format`` of its codes; ``pixels`` of
     one row in a beat (the last group of a row is filled up with don't-care codes when ``pixels`` does not
-    divide ``width``); ``lanes``, the channels in a beat, a divisor of ``channels``.
+    divide ``width``); ``lanes``, the channels in a beat (the last group of channels of a pixel is filled up with
+    don't-care codes when ``lanes`` does not divide ``channels``).
 
     Example: channels=6, height=2, width=5, 4-bit codes, pixels=2, lanes=3 gives 3 groups a row,
     12 beats a frame and 24 payload bits.
 
-    Raises: TypeError for a wrong type, ValueError for a value below 1 or lanes that do not divide.
+    Raises: TypeError for a wrong type, ValueError for a value below 1 or more lanes than channels.
     """
 
     channels: int
@@ -51,8 +52,8 @@ class StreamShape:
             object.__setattr__(self, name, int(value))
         if not isinstance(self.format, IntFormat):
             raise TypeError(f"format must be an IntFormat, not {self.format!r}")
-        if self.channels % self.lanes:
-            raise ValueError(f"lanes must divide the {self.channels} channels, not {self.lanes!r}")
+        if self.lanes > self.channels:
+            raise ValueError(f"lanes must be at most the {self.channels} channels, not {self.lanes!r}")
 
     @property
     def groups(self) -> int:
@@ -61,8 +62,13 @@ class StreamShape:
 
     @property
     def channel_groups(self) -> int:
-        """Groups of channels of a pixel: channels / lanes."""
-        return self.channels // self.lanes
+        """Groups of channels of a pixel: ceil(channels / lanes)."""
+        return -(-self.channels // self.lanes)
+
+    @property
+    def even(self) -> bool:
+        """Whether every beat carries ``lanes`` channels, none of them filled up."""
+        return self.channels % self.lanes == 0
 
     @property
     def beats(self) -> int:
@@ -86,13 +92,16 @@ class StreamShape:
     def mask(self, beat: int) -> int:
         """Return the payload bits that matter in beat ``beat`` (0 to beats - 1) of a frame.
 
-        Pixels beyond the width in the last group of a row are don't-care. IndexError outside the frame.
+        Pixels beyond the width in the last group of a row are don't-care, and channels beyond the tensor's in the last
+        group of a pixel. IndexError outside the frame.
         """
         if not 0 <= beat < self.beats:
             raise IndexError(f"beat must be 0 to {self.beats - 1}, not {beat!r}")
-        group = beat // self.channel_groups % self.groups
-        present = min(self.pixels, self.width - group * self.pixels)
-        return (1 << (present * self.lanes * self.format.width)) - 1
+        pixel_group, channel_group = divmod(beat, self.channel_groups)
+        pixels = min(self.pixels, self.width - pixel_group % self.groups * self.pixels)
+        lanes = min(self.lanes, self.channels - channel_group * self.lanes)
+        one = (1 << lanes * self.format.width) - 1
+        return sum(one << pixel * self.lanes * self.format.width for pixel in range(pixels))
 
     def pack(self, frames: npt.ArrayLike) -> list[int]:
         """Return the beats of ``frames``, integer codes (F, C, H, W), F * beats of them.
@@ -115,7 +124,8 @@ class StreamShape:
             codes.astype(np.uint64, copy=False) if codes.dtype.kind == "u" else codes.astype(np.int64).view(np.uint64)
         )
         padding = self.groups * self.pixels - self.width
-        padded = np.pad(unsigned, ((0, 0), (0, 0), (0, 0), (0, padding)))
+        surplus = self.channel_groups * self.lanes - self.channels
+        padded = np.pad(unsigned, ((0, 0), (0, surplus), (0, 0), (0, padding)))
         split = padded.reshape(len(codes), self.channel_groups, self.lanes, self.height, self.groups, self.pixels)
         return _to_beats(split.transpose(0, 3, 4, 1, 5, 2).reshape(-1, self.pixels * self.lanes), self.format.width)
 
@@ -131,8 +141,9 @@ class StreamShape:
         frames = len(beats) // self.beats
         codes = _from_beats(beats, self.pixels * self.lanes, self.format)
         split = codes.reshape(frames, self.height, self.groups, self.channel_groups, self.pixels, self.lanes)
-        whole = split.transpose(0, 3, 5, 1, 2, 4).reshape(frames, self.channels, self.height, self.groups * self.pixels)
-        return np.ascontiguousarray(whole[..., : self.width])
+        channels = self.channel_groups * self.lanes
+        whole = split.transpose(0, 3, 5, 1, 2, 4).reshape(frames, channels, self.height, self.groups * self.pixels)
+        return np.ascontiguousarray(whole[:, : self.channels, :, : self.width])
 
 
 def _to_beats(codes: npt.NDArray[np.uint64], width: int) -> list[int]:

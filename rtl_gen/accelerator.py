@@ -9,6 +9,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from mixq.graph import Conv, Dense, Graph, MaxPool, Requantise
+from mixq.packing import SoftMultipliers
 from mixq.plan import Plan
 from mixq.plan.chain import Unit, chain
 from mixq.plan.conversion import bridge
@@ -30,7 +31,8 @@ class Accelerator(wiring.Component):
 
     Members: ``i``: pixels, in beats of ``input_shape``; ``o``: the last tensor, in beats of ``output_shape``.
 
-    Throughput: a frame in ``cycles_per_frame`` cycles, frames back to back.
+    Throughput: a frame in ``cycles_per_frame`` cycles, frames back to back. Where ``fast_clock`` is true there is a
+    second clock domain, "fast", see :class:`rtl_gen.pumped_array.PumpedArray`.
     """
 
     def __init__(self, graph: Graph, plan: Plan, *, target: Target = "dsp48e2") -> None:
@@ -76,6 +78,11 @@ class Accelerator(wiring.Component):
         return max(stage.cycles_per_frame for _, stage in self._stages)
 
     @property
+    def fast_clock(self) -> bool:
+        """Whether some stage has the second clock domain, "fast"."""
+        return any(stage.fast_clock for _, stage in self._stages)
+
+    @property
     def memory_images(self) -> dict[str, str]:
         """Memory files of all stages: bare name -> text."""
         return merged_images(stage for _, stage in self._stages)
@@ -99,7 +106,7 @@ def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
     """
     _check_plan(chain(graph), plan)
     for layer in plan.layers:
-        if layer.folding is not None:
+        if layer.folding is not None and not isinstance(layer.folding.packing, SoftMultipliers):
             check_target(layer.folding.packing, target)
     return Accelerator(graph, plan, target=target)
 

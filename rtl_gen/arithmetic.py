@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
-from amaranth.hdl import Mux, Value
+from amaranth.hdl import Module, Signal, Value
 
 
 def times(value: Value, factor: int) -> Value:
@@ -13,6 +14,15 @@ def times(value: Value, factor: int) -> Value:
     return reduce(lambda a, b: a + b, terms)
 
 
-def wrap(value: Value, modulus: int) -> Value:
-    """``value`` modulo ``modulus``, for values below twice the modulus."""
-    return Mux(value >= modulus, value - modulus, value)
+def looked_up(m: Module, value: Value, count: int, function: Callable[[int], int], *, name: str) -> Signal:
+    """``function(value)``, not negative, of a value of 0 to ``count - 1``, in look-up tables of its bits."""
+    results = [function(at) for at in range(count)]
+    result = Signal(range(max(results) + 1), name=name)
+    # Beyond the range there is nothing to be right: the widest table is the smallest.
+    m.d.comb += result.eq(results[-1])
+    if len(value):
+        with m.Switch(value):
+            for at, found in enumerate(results[:-1]):
+                with m.Case(at):
+                    m.d.comb += result.eq(found)
+    return result

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mixq.formats import IntFormat
+from mixq.packing import SoftMultipliers
 from mixq.plan.folding import Folding
+from mixq.plan.sum_widths import exact_sum_bits, exact_sum_format, reach
 from mixq.plan.weight_order import ordered_weights, reversed_taps
 
 IntArray = npt.NDArray[np.int64]
@@ -18,18 +21,24 @@ IntArray = npt.NDArray[np.int64]
 class ConvolutionConstants:
     """Constants of each output channel.
 
-    In the data path activations are recentred and every product is lifted, so that all sums are non-negative. Padding
-    does not pass the multipliers; its share, which recentring and lifting make non-zero, is added at the row's ends.
+    In the data path of DSPs activations are recentred and every product is lifted, so that all sums are non-negative.
+    Padding does not pass the multipliers; its share, which recentring and lifting make non-zero, is added at the row's
+    ends. Multipliers without DSPs do neither: their sums may be negative, and padding has no share.
 
     left: (C_out, state) what the sums carried into a row start with. right: (C_out, pixels) what is added to the last
-    outputs of a row. offset: (C_out,) to be added to a finished sum to get the exact convolution. sum_bits: width that
-    holds every sum; all are non-negative.
+    outputs of a row. offset: (C_out,) to be added to a finished sum to get the exact convolution. sum_format: holds
+    every finished sum.
     """
 
     left: IntArray
     right: IntArray
     offset: IntArray
-    sum_bits: int
+    sum_format: IntFormat
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of sums; all arithmetic on unfinished ones is modulo 2^sum_bits."""
+        return self.sum_format.width
 
     @classmethod
     def of(cls, folding: Folding, weights: IntArray) -> ConvolutionConstants:
@@ -55,10 +64,12 @@ class ConvolutionConstants:
         for n in range(first, pixels):
             right[:, n] = empty[:, n - first]
 
-        low, high = (bound - packing.recentre for bound in packing.act_bounds)
-        most = np.maximum(padded * low, padded * high).sum((1, 2, 3)) + lift * taps
         offset = packing.recentre * padded.sum((1, 2, 3)) - lift * taps
-        return cls(left=left, right=right, offset=offset, sum_bits=int(most.max()).bit_length())
+        if isinstance(packing, SoftMultipliers):
+            sum_format = exact_sum_format(packing, weights)
+        else:
+            sum_format = IntFormat(exact_sum_bits(folding, reach(packing, weights)), False)
+        return cls(left=left, right=right, offset=offset, sum_format=sum_format)
 
 
 def weight_words(folding: Folding, weights: IntArray) -> npt.NDArray[Any]:

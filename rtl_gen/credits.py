@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl_gen.checks import checked_int
+from rtl_gen.counters import up_down
 from rtl_gen.fifo import StreamFifo
+
+
+def count_places(m: Module, places: int, *, taken: Value, freed: Value) -> Signal:
+    """Count the free ones of ``places``; returns whether there is one, from a register.
+
+    ``taken`` and ``freed``: one is taken, one is free again in the next cycle.
+    """
+    free, any_free = Signal(range(places + 1), init=places, name="free"), Signal(init=1, name="any_free")
+    up_down(m, free, up=freed, down=taken)
+    m.d.sync += any_free.eq(freed | (free > 1) | ((free == 1) & ~taken))
+    return any_free
 
 
 class CreditedOutput(wiring.Component):
@@ -75,7 +87,6 @@ class CreditedOutput(wiring.Component):
         """Build the FIFO and the count of free places."""
         m = Module()
         m.submodules.fifo = self._fifo
-        free = Signal(range(self._depth + 1), init=self._depth)
         pop = Signal()
         m.d.comb += [
             self._fifo.i.payload.eq(self.result),
@@ -83,11 +94,7 @@ class CreditedOutput(wiring.Component):
             self.o.payload.eq(self._fifo.o.payload),
             self.o.valid.eq(self._fifo.o.valid),
             self._fifo.o.ready.eq(self.o.ready),
-            self.can_issue.eq(free != 0),
+            self.can_issue.eq(count_places(m, self._depth, taken=self.issue, freed=pop)),
             pop.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(self.issue & ~pop):
-            m.d.sync += free.eq(free - 1)
-        with m.If(pop & ~self.issue):
-            m.d.sync += free.eq(free + 1)
         return m

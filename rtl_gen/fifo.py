@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Module, Signal, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl_gen.checks import checked_int
+from rtl_gen.counters import loop_counter, up_down
 from rtl_gen.memory import DualPortMemory, memory_style
 
 
@@ -64,10 +65,6 @@ class StreamFifo(wiring.Component):
             push.eq(self.i.valid & self.i.ready),
             pop.eq(self.o.valid & self.o.ready),
         ]
-        with m.If(push & ~pop):
-            m.d.sync += self.level.eq(self.level + 1)
-        with m.If(pop & ~push):
-            m.d.sync += self.level.eq(self.level - 1)
         if self._depth == 2:
             self._registers(m, push, pop)
         else:
@@ -78,15 +75,18 @@ class StreamFifo(wiring.Component):
         """Two words: the one at the output and the one behind it."""
         behind = Signal(self._width, reset_less=True)
         head = Signal(self._width, reset_less=True)
+        some, room = Signal(), Signal(init=1)
         m.d.comb += [
-            self.i.ready.eq(self.level != 2),
-            self.o.valid.eq(self.level != 0),
+            self.i.ready.eq(room),
+            self.o.valid.eq(some),
             self.o.payload.eq(head),
+            self.level.eq(Cat(some & room, ~room)),
         ]
+        m.d.sync += [some.eq(push | (some & ~pop) | ~room), room.eq(pop | (room & ~(push & some)))]
         with m.If(push):
             m.d.sync += behind.eq(self.i.payload)
         # The head is free in the next cycle when it is empty now, or when the last beat leaves.
-        with m.If(push & ((self.level == 0) | ((self.level == 1) & pop))):
+        with m.If(push & (~some | pop)):
             m.d.sync += head.eq(self.i.payload)
         with m.Elif(pop):
             m.d.sync += head.eq(behind)
@@ -102,29 +102,28 @@ class StreamFifo(wiring.Component):
         stored = Signal(range(words + 1))
         produce, consume = Signal(range(words)), Signal(range(words))
         fetch = Signal()
-        valid = Signal()
-
-        def following(position: Signal) -> Any:
-            return Mux(position == words - 1, 0, position + 1)
-
+        valid, room, some = Signal(), Signal(init=1), Signal()
         m.d.comb += [
-            self.i.ready.eq(stored != words),
+            self.i.ready.eq(room),
             self.o.valid.eq(valid),
             self.o.payload.eq(storage.read_data),
-            fetch.eq((stored != 0) & (~valid | self.o.ready)),
+            fetch.eq(some & (~valid | self.o.ready)),
             storage.write_en.eq(push),
             storage.write_addr.eq(produce),
             storage.write_data.eq(self.i.payload),
             storage.read_en.eq(fetch),
             storage.read_addr.eq(consume),
         ]
-        with m.If(push):
-            m.d.sync += produce.eq(following(produce))
+        loop_counter(m, push, produce, words)
+        loop_counter(m, fetch, consume, words)
         with m.If(fetch):
-            m.d.sync += [consume.eq(following(consume)), valid.eq(1)]
+            m.d.sync += valid.eq(1)
         with m.Elif(pop):
             m.d.sync += valid.eq(0)
-        with m.If(push & ~fetch):
-            m.d.sync += stored.eq(stored + 1)
-        with m.If(fetch & ~push):
-            m.d.sync += stored.eq(stored - 1)
+        up_down(m, stored, up=push, down=fetch)
+        up_down(m, self.level, up=push, down=pop)
+        # What the next count will say of itself.
+        m.d.sync += [
+            some.eq(push | (stored > 1) | ((stored == 1) & ~fetch)),
+            room.eq(fetch | (stored < words - 1) | ((stored == words - 1) & ~push)),
+        ]

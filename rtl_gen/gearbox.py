@@ -14,7 +14,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.streams import StreamShape
+from rtl_gen.arithmetic import looked_up
 from rtl_gen.checks import checked_int
+from rtl_gen.counters import loop_counter
 from rtl_gen.fifo import StreamFifo
 
 
@@ -53,6 +55,8 @@ class _Gearbox(wiring.Component):
             raise TypeError(f"shape must be a StreamShape, not {shape!r}")
         if shape.pixels != 1:
             raise ValueError(f"shape must have 1 pixel a beat, not {shape.pixels!r}")
+        if not shape.even:
+            raise ValueError(f"shape must have lanes that divide its channels, not {shape!r}")
         return checked_int("bus_codes", bus_codes, low=1), shape
 
     @property
@@ -126,24 +130,26 @@ class CodesToBeats(_Gearbox):
         count, kept_count = Signal(range(capacity + 1)), Signal(range(capacity + 1))
         kept = Signal.like(held)
         give, accept = Signal(), Signal()
-        arrived = Signal(range(self._bus_beats))
-        last = arrived == self._bus_beats - 1
+        last = loop_counter(m, accept, Signal(range(self._bus_beats), name="arrived"), self._bus_beats)
+        enough = looked_up(m, count, capacity + 1, lambda units: units >= beat, name="enough")
+        less = looked_up(m, count, capacity + 1, lambda units: max(units - beat, 0), name="less")
         m.d.comb += [
             fifo.i.payload.eq(held),
-            fifo.i.valid.eq(count >= beat),
+            fifo.i.valid.eq(enough),
             give.eq(fifo.i.valid & fifo.i.ready),
             kept.eq(Mux(give, held >> beat * bits, held)),
-            kept_count.eq(Mux(give, count - beat, count)),
-            self.i.ready.eq(kept_count < beat),
+            kept_count.eq(Mux(give, less, count)),
+            self.i.ready.eq(looked_up(m, kept_count, capacity + 1, lambda units: units < beat, name="short")),
             accept.eq(self.i.valid & self.i.ready),
         ]
         inserted = self._inserted(m, kept, kept_count, self.i.payload, range(beat))
+        whole = looked_up(m, kept_count, beat, lambda units: units + bus, name="whole")
+        partial = looked_up(m, kept_count, beat, lambda units: units + self._rest_units, name="partial")
         m.d.sync += [held.eq(kept), count.eq(kept_count)]
         with m.If(accept):
             m.d.sync += [
                 held.eq(inserted),
-                count.eq(kept_count + Mux(last, self._rest_units, bus)),
-                arrived.eq(Mux(last, 0, arrived + 1)),
+                count.eq(Mux(last, partial, whole)),
             ]
         wiring.connect(m, fifo.o, wiring.flipped(self.o))
         return m
@@ -192,32 +198,33 @@ class BeatsToCodes(_Gearbox):
         kept = Signal.like(held)
         give, accept = Signal(), Signal()
         arrived, given = Signal(range(self.shape.beats)), Signal(range(self._bus_beats))
-        last_in, last_out = arrived == self.shape.beats - 1, given == self._bus_beats - 1
+        last_in = loop_counter(m, accept, arrived, self.shape.beats)
+        last_out = loop_counter(m, give, given, self._bus_beats)
+        enough = looked_up(m, count, capacity + 1, lambda units: units >= bus, name="enough")
+        less = looked_up(m, count, capacity + 1, lambda units: max(units - bus, 0), name="less")
         word = Signal(layout)
         m.d.comb += [
             word.codes.eq(held),
             word.count.eq(Mux(last_out, self._rest_units * self._unit_codes, self.bus_codes)),
             word.last.eq(last_out),
             fifo.i.payload.eq(word),
-            fifo.i.valid.eq(count >= bus),
+            fifo.i.valid.eq(enough),
             give.eq(fifo.i.valid & fifo.i.ready),
             kept.eq(Mux(give, held >> bus * bits, held)),
-            kept_count.eq(Mux(give, count - bus, count)),
+            kept_count.eq(Mux(give, less, count)),
             accept.eq(self.i.valid & self.i.ready),
         ]
         places = range(min(capacity - beat, bus) + 1)
         # Insertion leaves zeros above the new units: they fill up the last beat.
         inserted = self._inserted(m, kept, kept_count, self.i.payload, places)
         filled = self._filled(m, kept_count, places)
+        more = looked_up(m, kept_count, len(places), lambda units: units + beat, name="more")
         m.d.sync += [held.eq(kept), count.eq(kept_count)]
         with m.If(accept):
             m.d.sync += [
                 held.eq(inserted),
-                count.eq(Mux(last_in, filled, kept_count + beat)),
-                arrived.eq(Mux(last_in, 0, arrived + 1)),
+                count.eq(Mux(last_in, filled, more)),
             ]
-        with m.If(give):
-            m.d.sync += given.eq(Mux(last_out, 0, given + 1))
         m.d.comb += [
             self.o.payload.eq(fifo.o.payload),
             self.o.valid.eq(fifo.o.valid),

@@ -83,6 +83,11 @@ class Stage(wiring.Component):
         raise NotImplementedError
 
     @property
+    def fast_clock(self) -> bool:
+        """Whether the stage has a second clock domain, "fast", see :class:`rtl_gen.pumped_array.PumpedArray`."""
+        return False
+
+    @property
     def memory_images(self) -> dict[str, str]:
         """Memory files that the stage's Verilog reads: bare file name -> text."""
         return {}

@@ -5,17 +5,19 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
-from rtl_gen.arithmetic import times, wrap
-from rtl_gen.counters import nested_counters
+from rtl_gen.buffer_level import BufferLevel
+from rtl_gen.counters import EVERY_STEP, LoopEnd, end_register, incremented, nested_loop
 from rtl_gen.memory import DualPortMemory
+from rtl_gen.pipeline import delayed
+from rtl_gen.read_position import Ends, ReadPosition, moved, offset_counter
 
 LINE_BUFFER_LATENCY = 2
-"""Clock cycles from the sequencer's position to the codes: the memory's read register and one behind the selection."""
+"""Clock cycles from the sequencer's step to the codes: the memory's read register and one behind the selection."""
 
 
 class LineBuffer(wiring.Component):
@@ -28,95 +30,111 @@ class LineBuffer(wiring.Component):
     Members
     -------
     i: beats of ``folding.in_pixels`` pixels times ``folding.lanes`` channels of ``act_bits``.
-    frame, top, slot, group, kernel_row, word: the reader's position, see :class:`rtl_gen.sequencer.Sequencer`.
-    ready: all words of the position's group are there.
+    step, ends, row, group, kernel_row: of the reader's step, see :class:`rtl_gen.sequencer.Sequencer`.
+    granted: all words of the reader's group are there.
     codes: one field of pixels * act_bits for each input term; term kernel row * lanes + channel; first lowest;
-    :data:`LINE_BUFFER_LATENCY` cycles after the position.
+    :data:`LINE_BUFFER_LATENCY` cycles after the step.
     """
 
     def __init__(self, folding: Folding) -> None:
         self._folding = folding
         scan, shape, packing = folding.scan, folding.shape, folding.packing
-        self._words = shape.in_channels // folding.lanes
+        self._words = folding.words
         self._pixel_bits = folding.lanes * packing.act_bits
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(folding.in_pixels * self._pixel_bits))),
-                "frame": In(scan.row_bits),
-                "top": In(signed(scan.top_bits)),
-                "slot": In(range(folding.buffer_rows)),
+                "step": In(1),
+                "ends": In(Ends()),
+                "row": In(range(scan.out_rows)),
                 "group": In(range(scan.steps)),
                 "kernel_row": In(range(shape.kernel // folding.rows)),
-                "word": In(range(self._words)),
-                "ready": Out(1),
+                "granted": Out(1),
                 "codes": Out(unsigned(folding.simd * packing.pixels * packing.act_bits)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Join writer, memories and selection."""
+        """Join writer, reader's position, memories and selection."""
         m = Module()
-        written, column, slot, address, lane = self._writer(m)
-        self._availability(m, written, column)
-        push = Signal()
-        m.d.comb += push.eq(self.i.valid & self.i.ready)
-        base = times(self.group, self._words) + self.word
-        if self._folding.rows > 1:
+        folding = self._folding
+        m.submodules.position = position = ReadPosition(folding)
+        m.submodules.level = level = BufferLevel(folding)
+        push, written = Signal(), Signal()
+        slot, offset, lane = self._writer(m, push, written)
+        for name in ("step", "ends", "row", "group", "kernel_row"):
+            m.d.comb += getattr(position, name).eq(getattr(self, name))
+        for name in ("step", "ends", "row"):
+            m.d.comb += getattr(level, name).eq(getattr(self, name))
+        m.d.comb += [
+            level.written.eq(written),
+            level.top_valid.eq(position.top_valid),
+            level.group_valid.eq(position.group_valid),
+            self.granted.eq(level.granted),
+            self.i.ready.eq(level.room),
+            push.eq(self.i.valid & self.i.ready),
+        ]
+        if folding.rows > 1:
             words = [
-                self._memory(m, f"row_{r}", address, base, push & (slot == r), lane)
-                for r in range(self._folding.buffer_rows)
+                self._memory(m, f"row_{r}", offset, position.offset, push & (slot == r), lane)
+                for r in range(folding.buffer_rows)
             ]
         else:
-            row_words = self._folding.scan.groups * self._words
-            read_slot = wrap(self.slot + self.kernel_row, self._folding.buffer_rows)
-            words = [
-                self._memory(
-                    m, "rows", times(slot, row_words) + address, times(read_slot, row_words) + base, push, lane
-                )
-            ]
-        self._select(m, words)
+            write = self._row_start(m, slot, name="write_row") + offset
+            read = self._row_start(m, position.slot, name="read_row") + position.offset
+            words = [self._memory(m, "rows", write, read, push, lane)]
+        self._select(m, words, position)
         return m
 
-    def _writer(self, m: Module) -> tuple[Signal, Signal, Signal, Value, Signal]:
-        """Place of the next beat: rows written modulo 2^n, group, slot, address within the slot and pixel."""
+    def _writer(self, m: Module, push: Signal, written: Signal) -> tuple[Signal, Signal, Signal]:
+        """Place of the next beat: slot, address within the slot and pixel; ``written``: it is the last of its group."""
         folding, scan = self._folding, self._folding.scan
         word, lane = Signal(range(self._words)), Signal(range(folding.packing.pixels))
-        image_group, written = Signal(range(folding.groups)), Signal(scan.row_bits)
-        slot = Signal(range(folding.buffer_rows))
-        push = self.i.valid & self.i.ready
-        (word_end,) = nested_counters(m, push, [(word, self._words)])
-        if folding.in_pixels == folding.packing.pixels:
-            group_end = word_end
-        else:
-            short = folding.shape.width - (folding.groups - 1) * folding.packing.pixels
-            last_of_row = (image_group == folding.groups - 1) & (lane == short - 1)
-            last = (lane == folding.packing.pixels - 1) | last_of_row
-            with m.If(word_end):
-                m.d.sync += lane.eq(Mux(last, 0, lane + 1))
-            group_end = word_end & last
-        (row_end,) = nested_counters(m, group_end, [(image_group, folding.groups)])
-        column = Signal(range(scan.groups)) if folding.merged_rows else image_group
-        with m.If(group_end if folding.merged_rows else row_end):
-            m.d.sync += [written.eq(written + 1), slot.eq(wrap(slot + 1, folding.buffer_rows))]
-        address = times(column, self._words) + word
-        return written, column, slot, address, lane
+        image_group = Signal(range(folding.groups), name="image_group")
+        slot = Signal(range(folding.buffer_rows), name="write_slot")
+        # The ends are those of the current beat, whether it has come or not.
+        word_end = group_end = nested_loop(m, push, word, self._words)
+        if folding.in_pixels != folding.packing.pixels:
+            group_end = self._lanes(m, push, lane, word_end, image_group)
+        row_end = nested_loop(m, push, image_group, folding.groups, inner=group_end, short=self._words == 1)
+        m.d.comb += written.eq(push & group_end.now)
+        offset = offset_counter(
+            m,
+            push,
+            word_end=word_end.now,
+            group_end=group_end.now,
+            row_end=(group_end if folding.merged_rows else row_end).now,
+            words=scan.groups * self._words,
+        )
+        with m.If(push & (group_end if folding.merged_rows else row_end).now):
+            m.d.sync += slot.eq(moved(m, slot, 1, folding.buffer_rows, name="next_write_slot"))
+        return slot, offset, lane
 
-    def _availability(self, m: Module, written: Signal, column: Signal) -> None:
-        """What the reader may read, and what the writer may overwrite, as distances in rows modulo 2^n."""
-        shape, scan = self._folding.shape, self._folding.scan
-        bits = scan.row_bits
-        newest = self.top + (shape.kernel - 1)
-        needed = Mux(newest >= scan.rows, scan.rows - 1, newest)
-        oldest = Mux(self.top < 0, 0, self.top)
-        ahead, behind = Signal(signed(bits)), Signal(signed(bits))
-        group = Mux(self.group >= scan.groups, scan.groups - 1, self.group)
-        m.d.comb += [
-            ahead.eq(written - self.frame - needed),
-            behind.eq(written - self.frame - oldest - self._folding.buffer_rows),
-            self.ready.eq((ahead > 0) | ((ahead == 0) & (column > group))),
-            # A group that was read is free only where the oldest kernel row lies in the image.
-            self.i.ready.eq((behind < 0) | ((behind == 0) & (self.top >= 0) & (column < self.group))),
-        ]
+    def _lanes(self, m: Module, push: Signal, lane: Signal, word_end: LoopEnd, image_group: Signal) -> LoopEnd:
+        """Count the pixels of a word, which are fewer in the last group of a row; returns where a group ends."""
+        folding = self._folding
+        pixels = folding.packing.pixels
+        short = folding.shape.width - (folding.groups - 1) * pixels
+        in_last = image_group == folding.groups - 1
+        last = Signal(name="lane_last", init=folding.groups == 1 and short == 1)
+        # The next group may have one pixel alone.
+        alone = image_group == max(folding.groups - 2, 0) if short == 1 else Const(0, 1)
+        soon = Mux(last, alone, (lane == pixels - 2) | (in_last & (lane == short - 2)))
+        with m.If(push & word_end.now):
+            m.d.sync += [lane.eq(Mux(last, 0, incremented(lane))), last.eq(soon)]
+        if word_end is EVERY_STEP:
+            return LoopEnd(last, soon)
+        return end_register(m, push, word_end.soon & last, name="group_end")
+
+    def _row_start(self, m: Module, slot: Value, *, name: str) -> Signal:
+        """Address of a slot's first word, looked up."""
+        slots, words = self._folding.buffer_rows, self._folding.scan.groups * self._words
+        start = Signal(range((slots - 1) * words + 1), name=name)
+        with m.Switch(slot):
+            for at in range(slots):
+                with m.Case(at):
+                    m.d.comb += start.eq(at * words)
+        return start
 
     def _memory(self, m: Module, name: str, write: Value, read: Value, push: Value, lane: Signal) -> Value:
         """One ring memory, or one for each pixel; returns the word read."""
@@ -127,7 +145,8 @@ class LineBuffer(wiring.Component):
         pixels = folding.packing.pixels if alone else 1
         parts = []
         for n in range(pixels):
-            memory = DualPortMemory(len(self.i.payload), depth)
+            # A place that was read may be written in the next cycle, in which its word is still there.
+            memory = DualPortMemory(len(self.i.payload), depth, early=folding.rows == 1)
             m.submodules[f"{name}_pixel_{n}" if alone else name] = memory
             m.d.comb += [
                 memory.write_en.eq(push & (lane == n) if alone else push),
@@ -139,11 +158,12 @@ class LineBuffer(wiring.Component):
             parts.append(memory.read_data)
         return Cat(*parts)
 
-    def _select(self, m: Module, words: list[Value]) -> None:
+    def _select(self, m: Module, words: list[Value], position: ReadPosition) -> None:
         """Turn the ring so that the first kernel row comes first, clear what is padding, and order by input term."""
         folding, packing = self._folding, self._folding.packing
-        slot, rows_valid, pixels_valid = Signal.like(self.slot), Signal(folding.rows), Signal(packing.pixels)
-        m.d.sync += [slot.eq(self.slot), rows_valid.eq(self._rows_valid()), pixels_valid.eq(self._pixels_valid())]
+        slot = delayed(m, position.slot, 1, name="slot")
+        rows_valid = delayed(m, position.rows_valid, 1, name="rows_valid")
+        pixels_valid = delayed(m, position.pixels_valid, 1, name="pixels_valid")
         codes = []
         for row in range(folding.rows):
             if folding.rows == 1:
@@ -156,22 +176,3 @@ class LineBuffer(wiring.Component):
                     code = word.word_select(pixel * folding.lanes + channel, packing.act_bits)
                     codes.append(Mux(rows_valid[row] & pixels_valid[pixel], code, 0))
         m.d.sync += self.codes.eq(Cat(*(code[: packing.act_bits] for code in codes)))
-
-    def _rows_valid(self) -> Value:
-        """One bit for each kernel row: whether it lies in the image."""
-        folding = self._folding
-        if folding.shape.padding == 0:
-            return Const((1 << folding.rows) - 1, folding.rows)
-        rows = [self.top + self.kernel_row + row for row in range(folding.rows)]
-        return Cat((row >= 0) & (row < folding.scan.rows) for row in rows)
-
-    def _pixels_valid(self) -> Value:
-        """One bit for each pixel of the group: whether it lies in the image."""
-        folding, pixels = self._folding, self._folding.packing.pixels
-        if folding.merged_rows:
-            return Const((1 << pixels) - 1, pixels)
-        short = folding.shape.width - (folding.groups - 1) * pixels
-        return Cat(
-            (self.group < folding.groups - 1) | ((self.group == folding.groups - 1) & (n < short))
-            for n in range(pixels)
-        )

@@ -37,23 +37,15 @@ class MacArray(wiring.Component):
     def __init__(self, folding: Folding, weights: IntArray, *, name: str, target: Target = "dsp48e2") -> None:
         self._folding = folding
         self._target = target
-        self._roms = _weight_memories(folding, weights, name)
+        self._roms = weight_memories(folding, weights, name)
         self._constant = weight_words(folding, weights) if folding.weight_depth == 1 else None
-        packing = folding.packing
         self._chains = [self._chain() for _ in range(folding.columns * folding.chains)]
-        super().__init__(
-            {
-                "weight": In(range(folding.weight_depth)),
-                "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
-                "go_on": In(1),
-                "sums": Out(unsigned(sum(len(chain.sums) for chain in self._chains))),
-            }
-        )
+        super().__init__(array_signature(folding, sum(len(chain.sums) for chain in self._chains)))
 
     def _chain(self) -> PackedChain:
         folding = self._folding
         return PackedChain(
-            folding.packing,
+            folding.dsp_packing,
             length=folding.cascade,
             accumulate=folding.accumulate,
             bounds=folding.bounds,
@@ -63,11 +55,7 @@ class MacArray(wiring.Component):
     @property
     def operand_latency(self) -> int:
         """Cycles from the position to the operands of position 0; adders that join activations take one more."""
-        return LINE_BUFFER_LATENCY + int(self._joins)
-
-    @property
-    def _joins(self) -> bool:
-        return any(part.product.joins_activations for part in self._folding.packing.parts)
+        return operand_latency(self._folding)
 
     @property
     def latency(self) -> int:
@@ -82,7 +70,7 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Share out activations and weights among the chains."""
         m = Module()
-        folding, packing = self._folding, self._folding.packing
+        folding, packing = self._folding, self._folding.dsp_packing
         activations = self._activations(m)
         weights = self._weights(m)
         go_on = Cat(*self._skewed(m, delayed(m, self.go_on, self.operand_latency, name="go_on"), "go_on"))
@@ -106,22 +94,17 @@ class MacArray(wiring.Component):
 
     def _activations(self, m: Module) -> list[Value]:
         """Operand of each input term, delayed by its position in the chain."""
-        folding, packing = self._folding, self._folding.packing
-        operands = []
-        for term in range(folding.simd):
-            codes = self.codes.word_select(term, packing.pixels * packing.act_bits)
-            operand = Signal(operand_bits(packing), name=f"operand_{term}")
-            domain = m.d.sync if self._joins else m.d.comb
-            domain += operand.eq(activation_operand(packing, codes))
-            operands.append(delayed(m, operand, term % folding.cascade * folding.skew, name=f"operand_{term}"))
-        return operands
+        folding = self._folding
+        return [
+            delayed(m, operand, folding.term_delay(term % folding.cascade), name=f"operand_{term}")
+            for term, operand in enumerate(operands_of(m, folding, self.codes))
+        ]
 
     def _weights(self, m: Module) -> list[Value]:
         """Word of each position in the chain, for all chains, in the cycle of its activations."""
         folding = self._folding
         if self._constant is not None:
-            return [Const(_joined(self._constant[:, i :: folding.cascade, 0], folding), self._word_bits) for i in
-                    range(folding.cascade)]  # fmt: skip
+            return constant_words(folding, self._constant)
         addresses = self._skewed(m, delayed(m, self.weight, self.operand_latency - 2, name="weight"), "weight")
         words = []
         for i, (rom, address) in enumerate(zip(self._roms, addresses, strict=True)):
@@ -130,13 +113,47 @@ class MacArray(wiring.Component):
             words.append(rom.data)
         return words
 
-    @property
-    def _word_bits(self) -> int:
-        return self._folding.columns * self._folding.chains * self._folding.packing.stored_bits
+
+def array_signature(folding: Folding, sum_bits: int) -> dict[str, Out | In]:
+    """Members of the multipliers of a convolution; see :class:`MacArray`. sum_bits: of all chains."""
+    packing = folding.dsp_packing
+    return {
+        "weight": In(range(folding.weight_depth)),
+        "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
+        "go_on": In(1),
+        "sums": Out(unsigned(sum_bits)),
+    }
 
 
-def _weight_memories(folding: Folding, weights: IntArray, name: str) -> list[Rom]:
-    """One memory for each position in the chain; none where the weights never change."""
+def joins_activations(folding: Folding) -> bool:
+    """Whether adders join activations, with a register behind them."""
+    return any(part.product.joins_activations for part in folding.dsp_packing.parts)
+
+
+def operand_latency(folding: Folding) -> int:
+    """Cycles from a position to the operands of its first terms; adders that join activations take one more."""
+    return LINE_BUFFER_LATENCY + int(joins_activations(folding))
+
+
+def operands_of(m: Module, folding: Folding, codes: Value) -> list[Value]:
+    """Operand of each input term from the line buffer's codes, :func:`operand_latency` after the position."""
+    packing, operands = folding.dsp_packing, []
+    for term in range(folding.simd):
+        operand = Signal(operand_bits(packing), name=f"operand_{term}")
+        domain = m.d.sync if joins_activations(folding) else m.d.comb
+        domain += operand.eq(activation_operand(packing, codes.word_select(term, packing.pixels * packing.act_bits)))
+        operands.append(operand)
+    return operands
+
+
+def constant_words(folding: Folding, words: IntArray) -> list[Value]:
+    """Weights that never change, as :class:`MacArray` takes them: a word of all chains for each term of a chain."""
+    bits = folding.weight_width
+    return [Const(_joined(words[:, i :: folding.cascade, 0], folding), bits) for i in range(folding.cascade)]
+
+
+def weight_memories(folding: Folding, weights: IntArray, name: str) -> list[Rom]:
+    """One memory for each term of a chain; none where the weights never change."""
     if folding.weight_depth == 1:
         return []
     words = weight_words(folding, weights)

@@ -13,6 +13,7 @@ from amaranth.utils import ceil_log2
 from mixq.formats import IntFormat
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_int
+from rtl_gen.counters import advanced, carry_places, decremented, loop_counter
 from rtl_gen.credits import CreditedOutput
 from rtl_gen.interfaces import Stage
 from rtl_gen.memory import DualPortMemory
@@ -84,10 +85,11 @@ class SlidingMax(wiring.Component):
         codes = [word.word_select(lane, width) for word in words]
         if self._format.signed:
             codes = [code.as_signed() for code in codes]
-        largest = codes[0]
-        for code in codes[1:]:
-            largest = Mux(code > largest, code, largest)
-        return largest[:width]
+        # All pairs are compared at the same time, so that one carry chain and one look-up table follow each other.
+        if len(codes) == 2:
+            return Mux(codes[1] > codes[0], codes[1], codes[0])[:width]
+        a, b, c = codes
+        return Mux((a >= b) & (a >= c), a, Mux(b >= c, b, c))[:width]
 
 
 class _WindowCounter(wiring.Component):
@@ -103,16 +105,20 @@ class _WindowCounter(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         """Count positions up, and down to the end of the next window."""
         m = Module()
-        position = Signal(range(self._size))
+        position, complete = Signal(range(self._size)), Signal(name="complete")
         missing = Signal(range(self._kernel), init=self._kernel - 1)
-        m.d.comb += [self.complete.eq(missing == 0), self.last.eq(position == self._size - 1)]
+        m.d.comb += [
+            self.complete.eq(complete),
+            self.last.eq(loop_counter(m, self.step, position, self._size)),
+        ]
         with m.If(self.step):
+            # Set a step ahead: whether a beat needs a place at the output hangs on it.
             m.d.sync += [
-                position.eq(Mux(self.last, 0, position + 1)),
-                missing.eq(Mux(self.complete, self._stride - 1, missing - 1)),
+                missing.eq(Mux(complete, self._stride - 1, decremented(missing))),
+                complete.eq(Mux(complete, self._stride == 1, missing == 1)),
             ]
             with m.If(self.last):
-                m.d.sync += missing.eq(self._kernel - 1)
+                m.d.sync += [missing.eq(self._kernel - 1), complete.eq(0)]
         return m
 
 
@@ -136,6 +142,8 @@ class MaxPoolStage(Stage):
     def __init__(self, input_shape: StreamShape, *, kernel: int, stride: int, style: str = "auto") -> None:
         if not isinstance(input_shape, StreamShape):
             raise TypeError(f"input_shape must be a StreamShape, not {input_shape!r}")
+        if not input_shape.even:
+            raise ValueError(f"input_shape must have lanes that divide its channels, not {input_shape!r}")
         if input_shape.pixels != 1:
             raise ValueError(f"input_shape must have 1 pixel a beat, not {input_shape.pixels!r}")
         self._kernel = checked_int("kernel", kernel, low=2, high=3)
@@ -178,7 +186,8 @@ class MaxPoolStage(Stage):
         m.submodules.y = y = _WindowCounter(shape.height, kernel=self._kernel, stride=self._stride)
         accept, gives = Signal(), Signal()
         group, position = Signal(range(groups)), Signal(unsigned(max(1, ceil_log2(depth))))
-        last_group = group == groups - 1
+        carries = Signal(len(carry_places(len(position))), name="position_carries")
+        last_group = loop_counter(m, accept, group, groups)
         m.d.comb += [
             gives.eq(x.complete & y.complete),
             # Only a beat that completes a window needs a place at the output.
@@ -198,9 +207,8 @@ class MaxPoolStage(Stage):
         ]
         wiring.connect(m, output.o, wiring.flipped(self.o))
         with m.If(accept):
-            m.d.sync += group.eq(Mux(last_group, 0, group + 1))
             with m.If(last_group & x.last):
-                m.d.sync += position.eq(0)
+                m.d.sync += Cat(position, carries).eq(0)
             with m.Elif(x.complete):
-                m.d.sync += position.eq(position + 1)
+                m.d.sync += Cat(position, carries).eq(advanced(position, carries))
         return m

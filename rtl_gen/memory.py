@@ -33,11 +33,16 @@ class DualPortMemory(wiring.Component):
     cycle returns the old word. A depth of 1 is a plain register with the same timing. All words are 0 at
     configuration; a reset leaves them as they are.
 
-    Parameters: ``width`` of a word in bits; ``depth`` in words; ``style`` as in :func:`memory_style`.
+    With ``early`` the register of LUT RAM lies in front of it, at the end of the logic that makes the address: the same
+    timing, but a word that is read must not be written in the same cycle, and ``read_data`` is good for one cycle: it
+    follows what is written later. Other styles, and a depth of 1, are as without.
+
+    Parameters: ``width`` of a word in bits; ``depth`` in words; ``style`` as in :func:`memory_style`; ``early``.
     Raises: TypeError, ValueError for a width or depth below 1 or an unknown style.
     """
 
-    def __init__(self, width: int, depth: int, *, style: str = "auto") -> None:
+    def __init__(self, width: int, depth: int, *, style: str = "auto", early: bool = False) -> None:
+        self._early = early
         self._width = checked_int("width", width, low=1)
         self._depth = checked_int("depth", depth, low=1)
         self._style = memory_style(self._width, self._depth, style)
@@ -82,13 +87,20 @@ class DualPortMemory(wiring.Component):
         m.submodules.memory = storage = memory.Memory(
             shape=self._width, depth=self._depth, init=[], attrs={"ram_style": self._style}
         )
-        write, read = storage.write_port(), storage.read_port()
+        write = storage.write_port()
         m.d.comb += [
             write.en.eq(self.write_en),
             write.addr.eq(self.write_addr),
             write.data.eq(self.write_data),
-            read.en.eq(self.read_en),
-            read.addr.eq(self.read_addr),
-            self.read_data.eq(read.data),
         ]
+        if self._early and self._style == "distributed":
+            read = storage.read_port(domain="comb")
+            address = Signal.like(self.read_addr, reset_less=True)
+            with m.If(self.read_en):
+                m.d.sync += address.eq(self.read_addr)
+            m.d.comb += read.addr.eq(address)
+        else:
+            read = storage.read_port()
+            m.d.comb += [read.en.eq(self.read_en), read.addr.eq(self.read_addr)]
+        m.d.comb += self.read_data.eq(read.data)
         return m

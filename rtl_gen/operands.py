@@ -7,23 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Cat, Const, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 
 from mixq.packing import Packing, Product, Slot
 from mixq.packing.operand import Operand
 
 
 def assembled(operand: Operand, values: Sequence[Value]) -> Value:
-    """The operand of signed values, as a signed value: one short adder for each term above the first."""
+    """The operand of signed values, as a signed value: one short adder for each term above the first.
+
+    Where no terms overlap, what an adder takes over from below is a sign, which needs no adder before it.
+    """
     parts: list[Value] = [Const(0, operand.fields[0].offset)]
     below: Value | None = None
+    sign: Value | None = Const(0, 1)
     for field in operand.fields:
-        whole = _joined(values[field.index], below, negative=field.negative, bits=field.bits)
+        value = values[field.index]
+        whole = _joined(value, below, negative=field.negative, bits=field.bits)
+        if sign is not None:
+            sign = Mux(value == 0, sign, value[-1] ^ field.negative)
         if field.gap is None:
             parts.append(whole)
         else:
             parts.append(_resized(whole, field.gap))
-            below = whole >> field.gap
+            if field.gap < field.bits:
+                below, sign = whole >> field.gap, None
+            else:
+                below = (whole[-1] if sign is None else sign).as_signed()
     return Cat(*parts).as_signed()
 
 

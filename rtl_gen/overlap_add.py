@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib import memory, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
+from rtl_gen.memory import DualPortMemory
 
 
 class OverlapAdd(wiring.Component):
@@ -18,7 +19,8 @@ class OverlapAdd(wiring.Component):
     Members
     -------
     sums: as :class:`rtl_gen.lane_accumulator.LaneAccumulator` gives them. update, start, emit, flush, fold: see
-    :class:`rtl_gen.control.Control`. left, right: of the fold, see :class:`rtl_gen.padding_table.PaddingTable`.
+    :class:`rtl_gen.control.Control`; next_fold: the fold of the next cycle. left, right: of the fold, see
+    :class:`rtl_gen.padding_table.PaddingTable`.
     outputs: a group of pixels of folding.pe channels, sum_bits each, index channel * pixels + pixel, first lowest;
     one cycle after ``emit`` or ``flush``, with ``valid`` and its ``group`` of channels.
     """
@@ -37,6 +39,7 @@ class OverlapAdd(wiring.Component):
                 "emit": In(1),
                 "flush": In(1),
                 "fold": In(range(folding.folds)),
+                "next_fold": In(range(folding.folds)),
                 "left": In(unsigned(bits * folding.pe * folding.carried)),
                 "right": In(unsigned(bits * folding.pe * folding.packing.pixels)),
                 "outputs": Out(unsigned(bits * folding.pe * folding.packing.pixels)),
@@ -81,7 +84,10 @@ class OverlapAdd(wiring.Component):
         return m
 
     def _waiting(self, m: Module, kept: Signal) -> Value:
-        """Sums that wait, of the current fold: a register, or a memory read in the same cycle."""
+        """Sums that wait, of the current fold: a register, or a memory that is read a cycle ahead.
+
+        What was written in one cycle is not needed in the next: in between come the other folds.
+        """
         if not len(kept):
             return Const(0, 1)
         if self._folding.folds == 1:
@@ -90,14 +96,12 @@ class OverlapAdd(wiring.Component):
                 m.d.sync += held.eq(kept)
             return held
         depth = self._folding.folds
-        m.submodules.waiting = storage = memory.Memory(
-            shape=unsigned(len(kept)), depth=depth, init=[], attrs={"ram_style": "distributed"}
-        )
-        write, read = storage.write_port(), storage.read_port(domain="comb")
+        m.submodules.waiting = storage = DualPortMemory(len(kept), depth, style="distributed")
         m.d.comb += [
-            write.en.eq(self.update),
-            write.addr.eq(self.fold),
-            write.data.eq(kept),
-            read.addr.eq(self.fold),
+            storage.write_en.eq(self.update),
+            storage.write_addr.eq(self.fold),
+            storage.write_data.eq(kept),
+            storage.read_en.eq(1),
+            storage.read_addr.eq(self.next_fold),
         ]
-        return read.data
+        return storage.read_data

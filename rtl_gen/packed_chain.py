@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, Value, unsigned
+from amaranth.hdl import Cat, DomainRenamer, Module, Signal, Value, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from mixq.packing import Packing, Slot
+from mixq.plan.pumping import can_pump
 from rtl_gen.dsp import DSP_LATENCY, TARGETS, Target
 from rtl_gen.lane_reader import LaneReader, reader_latency
 from rtl_gen.mac_chain import MacChain
@@ -35,7 +36,9 @@ class PackedChain(wiring.Component):
     ----------
     packing: arithmetic of a unit. length: units in the chain. accumulate: cycles of the longest sum. bounds: least and
     most that each (pixel, tap) adds in a sum, by default whatever the operands; none for carry-tracked and split
-    packings. target: see :class:`rtl_gen.dsp.Dsp`.
+    packings. target: see :class:`rtl_gen.dsp.Dsp`. fast: the DSPs' clock domain is "fast", of twice the clock of
+    "sync"; operands and go_on belong to it, cycles of a sum are its cycles, and sums must be complete in the last one
+    before a cycle of "sync", which takes them into registers. Only packings without residues and carry tracking.
 
     Members
     -------
@@ -48,7 +51,7 @@ class PackedChain(wiring.Component):
     of recentred products, plus :attr:`lift` for each term, :attr:`latency` cycles after the last operands of the last
     position.
 
-    Raises ValueError where the packing cannot sum so many products.
+    Raises ValueError where the packing cannot sum so many products, or not in a fast domain.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class PackedChain(wiring.Component):
         accumulate: int,
         bounds: tuple[int, int] | None = None,
         target: Target = "dsp48e2",
+        fast: bool = False,
     ) -> None:
         products = length * accumulate
         if length < 1 or accumulate < 1 or (bounds is None and products > packing.accumulate_max):
@@ -69,7 +73,10 @@ class PackedChain(wiring.Component):
             raise ValueError(f"bounds must fit the lanes of a single product, not {bounds!r}")
         if target == "dsp48e1" and length > 1 and accumulate > 1:
             raise ValueError(f"accumulate must be 1 for a chain of DSP48E1, not {accumulate!r}")
+        if fast and not can_pump(packing):
+            raise ValueError(f"fast must be False where lanes are corrected, not {fast!r}")
         self._packing = packing
+        self._fast = fast
         self._length = length
         self._accumulate = accumulate
         self._bounds = bounds
@@ -100,10 +107,15 @@ class PackedChain(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from the last operands of the last position to the sums."""
+        """Cycles from the last operands of the last position to the sums, of DSPs in the domain "sync"."""
         if self._packing.tracked:
             return TRACKED_LATENCY
-        return DSP_LATENCY + self._reading + ceil_log2(self._most_shares)
+        return DSP_LATENCY + self.reading_latency
+
+    @property
+    def reading_latency(self) -> int:
+        """Cycles from the accumulators (in a fast domain, from the registers that take them) to the sums."""
+        return self._reading + ceil_log2(self._most_shares)
 
     @property
     def _whole_bounds(self) -> tuple[int, int]:
@@ -171,10 +183,11 @@ class PackedChain(wiring.Component):
             return self._lanes(slot, chain.lanes, chain.lane_bits)
         low, high = self._slot_bounds(slot)
         sizes = {"length": self._length, "accumulate": self._accumulate, "low": low}
-        m.submodules[name] = macs = MacChain(product, **sizes, target=self._target)
+        macs = MacChain(product, **sizes, target=self._target)
+        m.submodules[name] = DomainRenamer("fast")(macs) if self._fast else macs
         m.submodules[f"{name}_lanes"] = reader = LaneReader(product, low=low, high=high)
         m.d.comb += [macs.activations.eq(activations), macs.weights.eq(weights), macs.go_on.eq(self.go_on[-1])]
-        m.d.comb += reader.p.eq(macs.p)
+        m.d.comb += reader.p.eq(delayed(m, macs.p, int(self._fast), name=f"{name}_p"))
         if any(reader.known):
             m.submodules[f"{name}_residues"] = residues = ResidueChain(product, **sizes, known=reader.known)
             m.d.comb += [residues.activations.eq(activations), residues.weights.eq(weights)]

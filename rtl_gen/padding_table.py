@@ -29,14 +29,18 @@ class PaddingTable(wiring.Component):
 
     def __init__(self, folding: Folding, constants: ConvolutionConstants, *, name: str) -> None:
         bits = self._bits = constants.sum_bits
-        rows = [values.reshape(folding.folds, -1) for values in (constants.left, constants.right)]
-        self._rows = np.concatenate(rows, axis=1)
+        # The outputs of surplus channels are dropped: anything will do for them, and 0 takes no memory.
+        surplus = ((0, folding.folds * folding.pe - len(constants.left)), (0, 0))
+        tables = (np.pad(values, surplus) for values in (constants.left, constants.right))
+        self._rows = np.concatenate([table.reshape(folding.folds, -1) for table in tables], axis=1)
         # Most places do not touch padding: only the others take memory.
         self._used = [column for column in range(self._rows.shape[1]) if self._rows[:, column].any()]
         self._rom: Rom | None = None
         if self._used and folding.folds > 1:
             words = [sum(int(row[c]) << (bits * i) for i, c in enumerate(self._used)) for row in self._rows]
-            self._rom = Rom(joined_name(name, "padding"), bits * len(self._used), folding.folds, words)
+            # Most bits are the same in all folds: look-up tables need not hold them, a block RAM would.
+            width, style = bits * len(self._used), "distributed"
+            self._rom = Rom(joined_name(name, "padding"), width, folding.folds, words, style=style)
         super().__init__(
             {
                 "fold": In(range(folding.folds)),

@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_int
+from rtl_gen.counters import incremented, loop_counter
 from rtl_gen.credits import CreditedOutput
 from rtl_gen.interfaces import Stage
 from rtl_gen.memory import DualPortMemory
@@ -62,8 +63,11 @@ class Ungroup(Stage):
         full = Signal(2)
         write_half, write_group = Signal(), Signal(range(groups))
         read_half, read_group = Signal(), Signal(range(groups))
-        pixel, last_pixel = self._pixels(m, (read_group == groups - 1) & output.issue)
         accept, issue = Signal(), output.issue
+        last_written, last_read = (
+            loop_counter(m, enable, group, groups) for enable, group in ((accept, write_group), (issue, read_group))
+        )
+        pixel, last_pixel = self._pixels(m, last_read & issue)
         m.d.comb += [
             self.i.ready.eq(~full.bit_select(write_half, 1)),
             accept.eq(self.i.valid & self.i.ready),
@@ -74,14 +78,10 @@ class Ungroup(Stage):
             memory.read_en.eq(issue),
             memory.read_addr.eq(Cat(read_group, read_half)),
         ]
-        with m.If(accept):
-            m.d.sync += write_group.eq(Mux(write_group == groups - 1, 0, write_group + 1))
-            with m.If(write_group == groups - 1):
-                m.d.sync += [write_half.eq(~write_half), full.bit_select(write_half, 1).eq(1)]
-        with m.If(issue):
-            m.d.sync += read_group.eq(Mux(read_group == groups - 1, 0, read_group + 1))
-            with m.If((read_group == groups - 1) & last_pixel):
-                m.d.sync += [read_half.eq(~read_half), full.bit_select(read_half, 1).eq(0)]
+        with m.If(accept & last_written):
+            m.d.sync += [write_half.eq(~write_half), full.bit_select(write_half, 1).eq(1)]
+        with m.If(issue & last_read & last_pixel):
+            m.d.sync += [read_half.eq(~read_half), full.bit_select(read_half, 1).eq(0)]
         result = Signal(self.output_shape.payload_bits, reset_less=True)
         selected = delayed(m, pixel, 1, name="pixel")
         m.d.sync += result.eq(memory.read_data.word_select(selected, len(result)))
@@ -96,13 +96,11 @@ class Ungroup(Stage):
         """Count pixels of a group and groups of a row: (pixel, whether it is the group's last)."""
         shape = self.input_shape
         pixel, group, last_pixel = Signal(range(shape.pixels)), Signal(range(shape.groups)), Signal()
-        last_group = group == shape.groups - 1
+        last_group = loop_counter(m, step & last_pixel, group, shape.groups)
         rest = shape.width - (shape.groups - 1) * shape.pixels
         m.d.comb += last_pixel.eq(pixel == Mux(last_group, rest - 1, shape.pixels - 1))
         with m.If(step):
-            m.d.sync += pixel.eq(Mux(last_pixel, 0, pixel + 1))
-            with m.If(last_pixel):
-                m.d.sync += group.eq(Mux(last_group, 0, group + 1))
+            m.d.sync += pixel.eq(Mux(last_pixel, 0, incremented(pixel)))
         return pixel, last_pixel
 
 
@@ -152,21 +150,17 @@ class Group(Stage):
         bits, groups = shape.payload_bits, shape.channel_groups
         m.submodules.output = output = self._output
         group, pixel, column = Signal(range(groups)), Signal(range(count)), Signal(range(shape.width))
-        last_group, last_column = group == groups - 1, column == shape.width - 1
         gives, accept = Signal(), Signal()
+        last_group = loop_counter(m, accept, group, groups)
+        last_column = loop_counter(m, accept & last_group, column, shape.width)
         m.d.comb += [
             gives.eq((pixel == count - 1) | last_column),
             self.i.ready.eq(output.can_issue | ~gives),
             accept.eq(self.i.valid & self.i.ready),
             output.issue.eq(accept & gives),
         ]
-        with m.If(accept):
-            m.d.sync += group.eq(Mux(last_group, 0, group + 1))
-            with m.If(last_group):
-                m.d.sync += [
-                    pixel.eq(Mux(gives, 0, pixel + 1)),
-                    column.eq(Mux(last_column, 0, column + 1)),
-                ]
+        with m.If(accept & last_group):
+            m.d.sync += pixel.eq(Mux(gives, 0, incremented(pixel)))
         newest, present = delayed(m, self.i.payload, 1, name="newest"), delayed(m, pixel, 1, name="present")
         result = Signal(count * bits, reset_less=True)
         for at in range(count):

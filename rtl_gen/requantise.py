@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Signal
 
 from mixq.plan.values import METHODS
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_choice
+from rtl_gen.counters import loop_counter
 from rtl_gen.credits import CreditedOutput
 from rtl_gen.interfaces import Stage
 from rtl_gen.requantise_multiply import MultiplyUnit
@@ -94,6 +95,5 @@ class RequantiseStage(Stage):
             self.o.valid.eq(output.o.valid),
             output.o.ready.eq(self.o.ready),
         ]
-        with m.If(output.issue):
-            m.d.sync += group.eq(Mux(group == unit.groups - 1, 0, group + 1))
+        loop_counter(m, output.issue, group, unit.groups)
         return m

@@ -11,12 +11,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from mixq.formats import IntFormat
+from mixq.plan.memories import memory_style
 from rtl_gen.adder_tree import Term, sum_terms, tree_latency
 from rtl_gen.booth import BoothAddend, booth_digits, booth_rows, booth_sum
 from rtl_gen.interfaces import merged_images
 from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
-from rtl_gen.requantise_unit import RequantiseUnit, amaranth_shape, rom_style
+from rtl_gen.requantise_unit import RequantiseUnit, amaranth_shape
 from rtl_gen.requantise_values import RequantiseValues
 from rtl_gen.rom import Rom
 
@@ -227,7 +228,7 @@ class MultiplyUnit(RequantiseUnit):
                 width += format.width
         if not width:
             return None
-        style = rom_style(width, self.groups)
+        style = memory_style(width, self.groups)
         name = joined_name(self._name, "parameters")
         return Rom(name, width, self.groups, words, style=style, output_register=style == "block")
 

@@ -9,10 +9,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.utils import ceil_log2
 
 from mixq.formats import IntFormat
+from mixq.plan.memories import memory_style
 from rtl_gen.interfaces import merged_images
 from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
-from rtl_gen.requantise_unit import RequantiseUnit, amaranth_shape, rom_style
+from rtl_gen.requantise_unit import RequantiseUnit, amaranth_shape
 from rtl_gen.requantise_values import RequantiseValues
 from rtl_gen.rom import Rom
 
@@ -85,8 +86,8 @@ class ThresholdUnit(RequantiseUnit):
     def _style(self, level: int) -> str:
         depth = self.groups << level
         if level == 0:
-            return rom_style(sum(table.word_width(0) for table in self._tables), depth)
-        return rom_style(max(table.word_width(level) for table in self._tables), depth)
+            return memory_style(sum(table.word_width(0) for table in self._tables), depth)
+        return memory_style(max(table.word_width(level) for table in self._tables), depth)
 
     def _level_latency(self, level: int) -> int:
         if self.groups << level == 1:

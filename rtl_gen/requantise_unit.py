@@ -15,16 +15,6 @@ from rtl_gen.names import checked_name
 from rtl_gen.pipeline import delayed
 from rtl_gen.requantise_values import RequantiseValues
 
-# LUTs that a half block RAM (512 x 36 bits) is worth: the ratio of the two on small UltraScale+ parts.
-_LUTS_OF_HALF_BLOCK = 160
-
-
-def rom_style(width: int, depth: int) -> str:
-    """Return "block" where half block RAMs cost less than the LUTs of a ROM (64 bits each), else "distributed"."""
-    luts = width * -(-depth // 64)
-    half_blocks = -(-width // 36) * -(-depth // 512)
-    return "block" if luts > _LUTS_OF_HALF_BLOCK * half_blocks else "distributed"
-
 
 def amaranth_shape(format: IntFormat) -> Any:
     """Return the Amaranth shape of a format."""

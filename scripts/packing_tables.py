@@ -7,20 +7,13 @@ from collections.abc import Iterator, Sequence
 from math import exp, log
 
 from mixq.packing import KERNELS, RESIDUE_BITS, WIDTHS, Packing, solve
+from mixq.plan.restrictions import original_density
 
 SHOWN = tuple(width for width in WIDTHS if width > 1)
 
 #: Multiplications per DSP and cycle of DeepBurning-MixQ (ICCAD 2023), 3x3 convolution: weights of 2 to 8 bits down,
-#: activations of 2 to 8 bits across. Source: the table ``factors_k33`` of its published code.
-DEEPBURNING_MIXQ_K33 = (
-    (18, 15, 12, 7.5, 7.5, 6, 6),
-    (15, 12, 7.5, 6, 6, 6, 3),
-    (12, 7.5, 6, 6, 6, 6, 3),
-    (9, 6, 6, 6, 6, 3, 3),
-    (7.5, 6, 6, 4.5, 3, 3, 3),
-    (6, 6, 4.5, 3, 3, 3, 2.25),
-    (6, 3, 3, 3, 3, 3, 2),
-)
+#: activations of 2 to 8 bits across.
+DEEPBURNING_MIXQ_K33 = tuple(tuple(original_density(3, weight, act) for act in SHOWN) for weight in SHOWN)
 
 _INTRODUCTION = """\
 # Packings: all densities

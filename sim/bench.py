@@ -21,6 +21,8 @@ from cocotb.triggers import Timer
 from sim.streams import Beats, StreamDriver, StreamMonitor, StreamPorts
 
 _HALF_CYCLE = Timer(5, "step")
+# The pulse of a clock of twice the frequency, and the rest of the half cycle.
+_PULSE, _REST = Timer(2, "step"), Timer(3, "step")
 _SETTLE = Timer(1, "step")
 
 #: In one cycle of so many, ready is turned over for a moment to see that valid does not follow.
@@ -37,6 +39,8 @@ class _Job:
     input: StreamPorts
     output: StreamPorts
     progress: Path | None
+    fast_clock: str | None
+    fast_reset: str | None
 
 
 @dataclass
@@ -60,6 +64,8 @@ class _Scenario:
     def __init__(self, dut: Any, job: _Job, vector: dict[str, Any], settings: dict[str, Any]) -> None:
         self._dut, self._job, self._settings = dut, job, settings
         self._clock, self._reset = getattr(dut, job.clock), getattr(dut, job.reset)
+        self._fast_clock = getattr(dut, job.fast_clock) if job.fast_clock else None
+        self._fast_reset = getattr(dut, job.fast_reset) if job.fast_reset else None
         self._inputs = Beats(
             tuple(vector["input_frames"]), _integers(vector["inputs"]), _integers(vector["input_keeps"])
         )
@@ -103,16 +109,16 @@ class _Scenario:
             self._dut, self._job.output, self._outputs, masks=self._masks, mode=self._settings["sink"], seed=seed
         )
         for cycle in range(self._random.randint(2, 4)):
-            self._clock.value = Immediate(0)
-            self._reset.value = Immediate(int(not self._job.active_low))
+            self._set_clock(0)
+            self._set_reset(True)
             monitor.drive()
-            await _HALF_CYCLE
+            await self._half_cycle()
             if cycle > 0:
                 monitor.in_reset(cycle, "in reset")
-            self._clock.value = Immediate(1)
-            await _HALF_CYCLE
+            self._set_clock(1)
+            await self._half_cycle()
         self._clock.value = Immediate(0)
-        self._reset.value = Immediate(int(self._job.active_low))
+        self._set_reset(False)
         phase = _Phase(driver, monitor)
         # AXI forbids valid in the first cycle after reset; a plain stream may start at once.
         idle = self._random.randint(0 if self._job.input.last is None else 1, 2)
@@ -140,11 +146,11 @@ class _Scenario:
     async def _cycle(self, phase: _Phase, *, start: bool = True) -> bool:
         """One clock cycle; returns whether a beat moved on either side."""
         driver, monitor, cycle = phase.driver, phase.monitor, phase.cycles
-        self._clock.value = Immediate(0)
+        self._set_clock(0)
         if start:
             driver.drive()
         monitor.drive()
-        await _HALF_CYCLE
+        await self._half_cycle()
         if self._settings["probe"] and self._random.randrange(_PROBE_EVERY) == 0:
             monitor.begin_probe()
             await _SETTLE
@@ -154,10 +160,29 @@ class _Scenario:
             monitor.in_reset(cycle, "after reset, before any input")
         took = monitor.sample(cycle)
         gave = driver.sample(cycle)
-        self._clock.value = Immediate(1)
-        await _HALF_CYCLE
+        self._set_clock(1)
+        await self._half_cycle()
         phase.cycles += 1
         return took or gave
+
+    def _set_clock(self, level: int) -> None:
+        """Start a half cycle. The faster clock rises with either edge, before the simulator evaluates any of them."""
+        self._clock.value = Immediate(level)
+        if self._fast_clock is not None:
+            self._fast_clock.value = Immediate(1)
+
+    async def _half_cycle(self) -> None:
+        if self._fast_clock is None:
+            await _HALF_CYCLE
+            return
+        await _PULSE
+        self._fast_clock.value = Immediate(0)
+        await _REST
+
+    def _set_reset(self, on: bool) -> None:
+        self._reset.value = Immediate(int(on != self._job.active_low))
+        if self._fast_reset is not None:
+            self._fast_reset.value = Immediate(int(on != self._job.active_low))
 
     def _hang(self, phase: _Phase) -> str:
         def level(name: str) -> str:
@@ -196,6 +221,8 @@ async def run_scenarios(dut: Any) -> None:
         input=_ports(text["input"]),
         output=_ports(text["output"]),
         progress=Path(text["progress"]) if text["progress"] else None,
+        fast_clock=text["fast_clock"],
+        fast_reset=text["fast_reset"],
     )
     # Writes at time 0 can lose against the initial values of the simulator's own nets.
     await _SETTLE

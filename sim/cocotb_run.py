@@ -101,7 +101,11 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Interface:
-    """The names that the bench has to know of the top module; ``constants`` are values for other inputs."""
+    """The names that the bench has to know of the top module; ``constants`` are values for other inputs.
+
+    ``fast_clock`` has two cycles in each of ``clock``, the first of which starts with it; ``fast_reset`` is driven like
+    ``reset``. None where there is no such port.
+    """
 
     clock: str
     reset: str
@@ -109,6 +113,8 @@ class Interface:
     input: StreamPorts
     output: StreamPorts
     constants: Mapping[str, int] = field(default_factory=dict)
+    fast_clock: str | None = None
+    fast_reset: str | None = None
 
 
 def build(sources: Sequence[Path], *, top: str, simulator: str, folder: Path) -> None:
@@ -176,6 +182,8 @@ def run(
             "clock": interface.clock,
             "reset": interface.reset,
             "active_low": interface.active_low,
+            "fast_clock": interface.fast_clock,
+            "fast_reset": interface.fast_reset,
             "input": asdict(interface.input),
             "output": asdict(interface.output),
             "constants": dict(interface.constants),

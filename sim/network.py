@@ -30,6 +30,9 @@ _MANY_FRAMES = 1000
 
 _INPUT, _OUTPUT = "s_axis_0", "m_axis_0"
 
+#: Where there is such a port, two cycles of it are one of ap_clk, and it rises with either edge of that.
+_FAST_CLOCK = "ap_clk2x"
+
 
 @dataclass(frozen=True)
 class NetworkRun:
@@ -85,6 +88,7 @@ class _Design:
     input_bytes: int
     output_bytes: int
     other_inputs: tuple[str, ...]
+    fast_clock: bool
 
 
 def simulate(
@@ -185,7 +189,7 @@ def _read_design(rtl_dir: Path) -> _Design:
     others = [
         name
         for name, port in ports.items()
-        if port.direction == "input" and name not in streams and name not in ("ap_clk", "ap_rst_n")
+        if port.direction == "input" and name not in streams and name not in ("ap_clk", _FAST_CLOCK, "ap_rst_n")
     ]
     return _Design(
         rtl_dir=rtl_dir,
@@ -193,6 +197,7 @@ def _read_design(rtl_dir: Path) -> _Design:
         input_bytes=ports[f"{_INPUT}_tdata"].width // 8,
         output_bytes=ports[f"{_OUTPUT}_tdata"].width // 8,
         other_inputs=tuple(others),
+        fast_clock=_FAST_CLOCK in ports,
     )
 
 
@@ -227,6 +232,7 @@ def _run_free(
         input_bytes=design.input_bytes,
         output_bytes=design.output_bytes,
         other_inputs=design.other_inputs,
+        fast_clock=design.fast_clock,
         folder=folder,
         optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > _MANY_FRAMES else "compile"),
     )
@@ -271,6 +277,7 @@ def _run_cocotb(
             input=StreamPorts.axi(_INPUT),
             output=StreamPorts.axi(_OUTPUT),
             constants=dict.fromkeys(design.other_inputs, 0),
+            fast_clock=_FAST_CLOCK if design.fast_clock else None,
         ),
         vectors=[vector],
         scenarios=[

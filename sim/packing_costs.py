@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 
 from mixq.board import Resources
-from mixq.errors import CheckFailed
 from mixq.packing import Packing, solve
 from mixq.packing.cost import ChainCost, counter_bits, tracked_dsp_cost, unit_chain_cost
-from mixq.plan.folding import Folding, LayerShape
+from mixq.plan.folding import Folding
+from mixq.plan.layer_shape import LayerShape
 from rtl_gen.lane_accumulator import LaneAccumulator
 from rtl_gen.mac_array import MacArray
 from rtl_gen.packed_chain import PackedChain
@@ -33,6 +32,7 @@ from rtl_gen.rom import verilog_sources
 from rtl_gen.tracked_chain import TrackedChain, TrackedDsp
 from sim.synthesis import LUTS
 from sim.tools import find_yosys
+from sim.yosys_process import run_script
 
 COUNTER_BITS = 8
 """Width of the carry counters that are measured."""
@@ -88,16 +88,7 @@ def measure(units: Mapping[str, wiring.Component]) -> dict[str, Resources]:
         (folder / "units.ys").write_text(
             _SCRIPT.format(sources=sources, top=_TOP, units=" ".join(f"\\{_module(name)}" for name in units))
         )
-        run = subprocess.run(
-            [*yosys.command, "-q", "-l", "units.log", "-s", "units.ys"],
-            cwd=folder,
-            env=dict(yosys.environment),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if run.returncode:
-            raise CheckFailed(f"Yosys ended with {(run.stderr.strip().splitlines() or [str(run.returncode)])[-1]}")
+        run_script(yosys, folder, "units.ys")
         found = json.loads((folder / "units.json").read_text())["modules"]
     return {name: _resources(found[f"\\{_module(name)}"]["num_cells_by_type"]) for name in units}
 
@@ -256,7 +247,7 @@ def cascade_units() -> dict[str, wiring.Component]:
         weights = np.ones((shape.out_channels, shape.in_channels, shape.kernel, shape.kernel), np.int64)
         units[f"array_{columns}"] = MacArray(folding, weights, name=f"array_{columns}")
         units[f"sums_{columns}"] = LaneAccumulator(folding, ACCUMULATOR)
-    units["chain"] = PackedChain(folding.packing, length=folding.cascade, accumulate=folding.accumulate)
+    units["chain"] = PackedChain(folding.dsp_packing, length=folding.cascade, accumulate=folding.accumulate)
     return units
 
 

@@ -185,12 +185,21 @@ class StageBench:
         if missing:
             raise ValueError(f"component must have clocked streams i and o; not in its ports: {sorted(missing)!r}")
         inputs = {name for name, port in ports.items() if port.direction == "input"}
+        fast = {name: name if name in inputs else None for name in ("fast_clk", "fast_rst")}
+        driven |= {name for name in fast if name in inputs}
         unknown = set(constants) - (inputs - driven)
         if unknown:
             raise ValueError(f"constants must name inputs of the component, not {sorted(unknown)!r}")
         values = {name: constants.get(name, 0) for name in sorted(inputs - driven)}
         return cocotb_run.Interface(
-            clock="clk", reset="rst", active_low=False, input=given, output=taken, constants=values
+            clock="clk",
+            reset="rst",
+            active_low=False,
+            input=given,
+            output=taken,
+            constants=values,
+            fast_clock=fast["fast_clk"],
+            fast_reset=fast["fast_rst"],
         )
 
     def run(self, scenario: Scenario) -> StageRun:

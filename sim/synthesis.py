@@ -7,7 +7,8 @@ stands around the stages is counted as ``shell``. Stages are shared out among pr
 ``synth_xilinx -family <family>`` but for block RAM, whose contents are left out (``yosys/block_ram_map.v``).
 
 The counts are Yosys's, before placement: a device packs some pairs of small look-up tables into one, and optimises
-across stages, so that it takes a few less. There is no timing in them.
+across stages, so that it takes a few less. There is no timing in them; but the depth of the logic between registers is
+told for each layer, from the same netlists, see :mod:`sim.depth`.
 """
 
 from __future__ import annotations
@@ -28,17 +29,21 @@ from types import MappingProxyType
 from mixq.board import Resources
 from mixq.errors import CheckFailed, UserError
 from mixq.files import read_json, write_json
+from sim import depth, netlist_paths
+from sim.depth import LayerDepth
 from sim.hierarchy import VerilogModule, modules, size_below
+from sim.layer_depths import Netlists
 from sim.tools import Yosys, find_yosys
+from sim.yosys_process import YosysProcess, relative, share_out, wait
 
 TOP = "mixq_top"
 
 #: Counts of logic that belongs to no stage stand under this name.
 SHELL = "shell"
 
-_BLOCK_RAM_MAP = Path(__file__).resolve().parent / "yosys" / "block_ram_map.v"
+#: How a count maps block RAM, whose contents it leaves out.
+BLOCK_RAM_MAP = Path(__file__).resolve().parent / "yosys" / "block_ram_map.v"
 _CACHE = "synthesis.json"
-_SECONDS_TO_STOP = 5.0
 
 #: Look-up tables that a cell takes: logic, distributed RAM (as slices hold it) and shift registers.
 LUTS: Mapping[str, int] = MappingProxyType(
@@ -85,7 +90,7 @@ _MEMORIES: Mapping[str, str] = MappingProxyType(
 
 # The passes of `synth_xilinx`; of the step map_memory all but the map of block RAM.
 # Yosys takes rom_style "distributed" for LUT RAM, which no ROM fits; "logic" is a ROM in look-up tables.
-_STAGE_SCRIPT = """\
+_MAP_SCRIPT = """\
 design -load all
 {prepare}
 hierarchy -check -top {module}
@@ -99,8 +104,18 @@ techmap -map +/xilinx/lutrams_xc5v_map.v
 techmap -map {block_ram_map}
 techmap -map +/xilinx/urams_map.v
 synth_xilinx -family {family} -top {module} -noiopad -noclkbuf -run map_ffram:check
-tee -q -o {result} stat -json
 """
+_STAT = "tee -q -o {result} stat -json\n"
+_STAGE_SCRIPT = (
+    _MAP_SCRIPT
+    + """\
+setattr -unset src w:* c:*
+select {module}
+write_json -selected {netlist}
+select -clear
+"""
+    + _STAT
+)
 
 
 @dataclass(frozen=True)
@@ -110,12 +125,14 @@ class Synthesis:
     The converters in front of a layer are counted with it, as in the plan.
 
     ``carry8``: carry blocks of eight bits, two of Yosys's CARRY4 each. ``seconds``: wall time, 0 from the cache.
+    ``depths``: deepest paths of each layer, those that come from other layers included.
     """
 
     layers: dict[str, Resources]
     carry8: dict[str, int]
     yosys_version: str
     seconds: float = field(compare=False)
+    depths: dict[str, LayerDepth] = field(default_factory=dict)
 
     @property
     def total(self) -> Resources:
@@ -127,7 +144,8 @@ class Synthesis:
         return {**{name: counts.report() for name, counts in self.layers.items()}, "total": self.total.report()}
 
     def write(self, build_dir: str | os.PathLike[str]) -> Path:
-        """Write ``report/synth_resources.json`` in a build folder, and return its path."""
+        """Write ``report/synth_resources.json`` in a build folder, and return its path; and ``logic_depth.json``."""
+        depth.write_depths(build_dir, self.depths)
         path = Path(build_dir) / "report" / "synth_resources.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.report())
@@ -172,12 +190,13 @@ def count(
     # Yosys's view of /tmp is not the system's: it writes beside the Verilog, by relative path.
     with tempfile.TemporaryDirectory(prefix=".synthesis-", dir=folder.parent) as scratch:
         sizes = {name: size_below(design, module) for name, module in stages.items()} | {SHELL: 1}
-        shares = _share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(sizes))))
+        shares = share_out(sizes, max(1, min(workers or os.cpu_count() or 1, len(sizes))))
         script = partial(_STAGE_SCRIPT.format, family=_family(text), memories=_MEMORIES[_family(text)])
-        counts = _run_all(yosys, folder, Path(scratch), sources, {**stages, SHELL: top}, shares, script, progress)
-    found = _synthesis(counts, yosys.version, time.monotonic() - started)
+        runs = {**stages, SHELL: top}
+        counts, depths = _run_all(yosys, folder, Path(scratch), sources, runs, shares, script, progress)
+    found = _synthesis(counts, depths, yosys.version, time.monotonic() - started)
     cache.parent.mkdir(parents=True, exist_ok=True)
-    write_json(cache, {"key": key, "cells": counts})
+    write_json(cache, {"key": key, "cells": counts, "depths": {name: at.report() for name, at in depths.items()}})
     return found
 
 
@@ -204,6 +223,23 @@ def _stage_modules(design: Mapping[str, VerilogModule], top: str) -> dict[str, s
     return stages
 
 
+def stage_script(text: str, *, module: str, prepare: str, block_ram_map: str, result: str) -> str:
+    """The commands that synthesise one module of a design that was saved as ``all``, and write its ``stat -json``.
+
+    text: the design's Verilog, which tells the family. prepare: a command before. block_ram_map: where
+    :data:`BLOCK_RAM_MAP` lies. result: the file with the counts.
+    """
+    family = _family(text)
+    return (_MAP_SCRIPT + _STAT).format(
+        module=module,
+        prepare=prepare,
+        family=family,
+        memories=_MEMORIES[family],
+        block_ram_map=block_ram_map,
+        result=result,
+    )
+
+
 def _family(text: str) -> str:
     """The family of devices that a design is for, from the DSP that it instantiates."""
     return "xc7" if re.search(r"^\s*DSP48E1\b", text, flags=re.MULTILINE) else "xcup"
@@ -211,7 +247,8 @@ def _family(text: str) -> str:
 
 def _digest(folder: Path, sources: Sequence[Path], runs: Mapping[str, str], version: str) -> str:
     digest = hashlib.sha256(repr((list(runs.items()), version, _STAGE_SCRIPT, dict(_MEMORIES))).encode())
-    for path in [*sources, *sorted(folder.glob("*.mem")), _BLOCK_RAM_MAP]:
+    rules = (Path(depth.__file__), Path(netlist_paths.__file__))
+    for path in [*sources, *sorted(folder.glob("*.mem")), BLOCK_RAM_MAP, *rules]:
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
@@ -221,19 +258,26 @@ def _from_cache(cache: Path, key: str, version: str) -> Synthesis | None:
     """The kept counts, None where there are none or those of other input."""
     try:
         kept = read_json(cache)
-        return _synthesis(kept["cells"], version, 0.0) if kept["key"] == key else None
+        if kept["key"] != key:
+            return None
+        depths = {name: LayerDepth.of(entry) for name, entry in kept["depths"].items()}
+        return _synthesis(kept["cells"], depths, version, 0.0)
     except (UserError, CheckFailed, OSError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _synthesis(counts: Mapping[str, Mapping[str, int]], version: str, seconds: float) -> Synthesis:
+def _synthesis(
+    counts: Mapping[str, Mapping[str, int]], depths: Mapping[str, LayerDepth], version: str, seconds: float
+) -> Synthesis:
     layers: dict[str, Resources] = {}
     carry8: dict[str, int] = {}
+    deepest: dict[str, LayerDepth] = {}
     for name, cells in counts.items():
         layer = _layer(name, counts)
-        layers[layer] = layers.get(layer, Resources()) + _resources(name, cells)
+        layers[layer] = layers.get(layer, Resources()) + cell_resources(name, cells)
         carry8[layer] = carry8.get(layer, 0) + (cells.get("CARRY4", 0) + 1) // 2
-    return Synthesis({**layers, SHELL: layers.pop(SHELL)}, carry8, version, seconds)
+        deepest[layer] = depths[name] + deepest[layer] if layer in deepest else depths[name]
+    return Synthesis({**layers, SHELL: layers.pop(SHELL)}, carry8, version, seconds, deepest)
 
 
 def _layer(stage: str, stages: Collection[str]) -> str:
@@ -253,106 +297,42 @@ def _run_all(
     shares: Sequence[Sequence[str]],
     script: Callable[..., str],
     progress: Callable[[int, int], None] | None,
-) -> dict[str, dict[str, int]]:
-    """Cells by type of every run: name -> module, each process with its share of the names.
+) -> tuple[dict[str, dict[str, int]], dict[str, LayerDepth]]:
+    """Cells by type, and depths, of every run: name -> module, each process with its share of the names.
 
-    ``script`` makes a run's script of the four values that differ between runs.
+    ``script`` makes a run's script of the five values that differ between runs.
     """
     stages = [module for name, module in runs.items() if name != SHELL]
     results = {name: scratch / f"{index}.json" for index, name in enumerate(runs)}
+    netlists = Netlists(runs, {name: path.with_suffix(".netlist.json") for name, path in results.items()}, shell=SHELL)
     scripts = {
         name: script(
             module=module,
             prepare="blackbox " + " ".join(stages) if name == SHELL and stages else "",
-            block_ram_map=_relative(_BLOCK_RAM_MAP, folder),
-            result=_relative(results[name], folder),
+            block_ram_map=relative(BLOCK_RAM_MAP, folder),
+            result=relative(results[name], folder),
+            netlist=relative(netlists.files[name], folder),
         )
         for name, module in runs.items()
     }
     head = (
-        f"read_verilog {' '.join(_relative(path, folder) for path in sources)}\n"
+        f"read_verilog {' '.join(relative(path, folder) for path in sources)}\n"
         "read_verilog -lib -specify +/xilinx/cells_sim.v\nread_verilog -lib +/xilinx/cells_xtra.v\n"
         f"hierarchy -check -top {runs[SHELL]}\ndesign -save all\n"
     )
     # The first run ever compiles Yosys for this machine: once, not in every process.
     subprocess.run([*yosys.command, "-V"], env=dict(yosys.environment), capture_output=True, check=False)
-    processes: list[_Process] = []
+    processes: list[YosysProcess] = []
     try:
         for index, names in enumerate(shares):
             share = head + "".join(scripts[name] for name in names)
-            processes.append(_Process(yosys, folder, scratch / f"worker{index}", share))
-        _wait(processes, list(results.values()), progress)
+            processes.append(YosysProcess(yosys, folder, scratch / f"worker{index}", share))
+        wait(processes, list(results.values()), arrived=lambda at: netlists.walk([*runs][at]), progress=progress)
     finally:
         for process in processes:
             process.stop()
-    return {name: _cells(results[name], module, set(stages)) for name, module in runs.items()}
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path, folder)).as_posix()
-
-
-def _share_out(sizes: Mapping[str, int], workers: int) -> list[list[str]]:
-    """Names in as many lists, the largest first, each to the list that has the least."""
-    shares: list[list[str]] = [[] for _ in range(workers)]
-    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-        min(shares, key=lambda share: sum(sizes[other] for other in share)).append(name)
-    return [share for share in shares if share]
-
-
-class _Process:
-    """One Yosys process with its script and its log, which are files ``<stem>.ys`` and ``<stem>.log``."""
-
-    def __init__(self, yosys: Yosys, folder: Path, stem: Path, script: str) -> None:
-        self.log = stem.with_suffix(".log")
-        self._errors = stem.with_suffix(".err")
-        path = stem.with_suffix(".ys")
-        path.write_text(script)
-        # Standard output ends with the first technology mapping; the log goes on.
-        with self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(
-                [*yosys.command, "-q", "-l", _relative(self.log, folder), "-s", _relative(path, folder)],
-                cwd=folder,
-                env=dict(yosys.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-            )
-
-    def poll(self) -> bool:
-        """Whether it has ended well; CheckFailed with the first error where it has ended otherwise."""
-        status = self._process.poll()
-        if status:
-            lines: list[str] = []
-            for path in (self.log, self._errors):
-                if path.is_file():
-                    lines += [line for line in path.read_text(errors="replace").splitlines() if line.strip()]
-            errors = [line for line in lines if "ERROR:" in line]
-            raise CheckFailed(f"Yosys ended with {(errors or lines[-1:] or [f'exit status {status}'])[0].strip()}")
-        return status == 0
-
-    def stop(self) -> None:
-        """End it if it still runs."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_SECONDS_TO_STOP)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-
-
-def _wait(processes: Sequence[_Process], results: Sequence[Path], progress: Callable[[int, int], None] | None) -> None:
-    reported = -1
-    while True:
-        ended = [process.poll() for process in processes]
-        done = len(results) if all(ended) else sum(path.is_file() for path in results)
-        if progress is not None and done != reported:
-            progress(done, len(results))
-            reported = done
-        if all(ended):
-            return
-        time.sleep(0.1)
+    counts = {name: _cells(results[name], module, set(stages)) for name, module in runs.items()}
+    return counts, netlists.depths()
 
 
 def _cells(result: Path, module: str, stages: set[str]) -> dict[str, int]:
@@ -362,8 +342,8 @@ def _cells(result: Path, module: str, stages: set[str]) -> dict[str, int]:
     return {kind: int(number) for kind, number in sorted(cells.items()) if kind.removeprefix("\\") not in stages}
 
 
-def _resources(name: str, cells: Mapping[str, int]) -> Resources:
-    """Cells as resources; CheckFailed for a cell that is not one of the device's."""
+def cell_resources(name: str, cells: Mapping[str, int]) -> Resources:
+    """Cells of something of that name as resources; CheckFailed for a cell that is not one of the device's."""
     unknown = [kind for kind in cells if not _is_known(kind)]
     if unknown:
         raise CheckFailed(

@@ -69,12 +69,14 @@ def build(
     input_bytes: int,
     output_bytes: int,
     other_inputs: Sequence[str] = (),
+    fast_clock: bool = False,
     folder: Path,
     optimise: str,
 ) -> Path:
     """Compile ``mixq_top`` and return the executable, kept in ``folder`` under a hash of all that it is made of.
 
-    ``other_inputs`` are ports besides clock, reset and the two streams; they are held at 0.
+    ``other_inputs`` are ports besides clocks, reset and the two streams; they are held at 0. ``fast_clock``: there is
+    ``ap_clk2x`` beside ``ap_clk``.
 
     Raises:
         UserError: Verilator or the compiler is missing.
@@ -87,6 +89,7 @@ def build(
     names = " ".join(f"X({name})" for name in other_inputs)
     config = (
         f"#define INPUT_BYTES {input_bytes}\n#define OUTPUT_BYTES {output_bytes}\n#define OTHER_INPUTS(X) {names}\n"
+        f"#define FAST_CLOCK {int(fast_clock)}\n"
     )
     key = hashlib.sha256()
     for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config):

@@ -15,6 +15,7 @@ from typer.exceptions import TyperException
 from mixq import __version__
 from mixq.cli import (
     accuracy,
+    checking,
     doctor,
     estimating,
     generating,
@@ -32,6 +33,7 @@ from mixq.errors import MixqError, UserError
 VERB_MODULES = (
     quickstart,
     doctor,
+    checking,
     importing,
     running,
     planning,

@@ -21,19 +21,26 @@ def register(app: typer.Typer) -> None:
 
 
 def estimate(build_dir: BuildDir) -> None:
-    """Count LUTs, flip-flops, DSPs and block RAMs of the generated Verilog with Yosys.
+    """Count LUTs, flip-flops, DSPs and block RAMs of the generated Verilog with Yosys, and the depth of its logic.
 
-    Writes report/synth_resources.json. A result is kept until the Verilog changes. There is no timing in it.
+    Writes report/synth_resources.json and report/logic_depth.json. A result is kept until the Verilog changes. There is
+    no timing in it: depth is of the deepest path between registers of each layer, in look-up tables and carry chains.
     """
     folder = BuildFolder(build_dir)
     found = count_resources(folder)
     rows: list[tuple[Cell, ...]] = [(name, *counts.values()) for name, counts in found.report().items()]
     show_table(("layer", "LUT", "FF", "DSP", "BRAM_36K", "URAM"), rows)
-    show_facts([("Yosys", found.yosys_version), ("report", folder.report / "synth_resources.json")])
+    deepest: list[tuple[Cell, ...]] = [
+        (name, str(path.depth), "yes" if path.depth.within else "no", path.start, path.end)
+        for name, path in ((name, depth.registers) for name, depth in found.depths.items())
+    ]
+    show_table(("layer", "deepest path", "within bound", "from", "to"), deepest)
+    reports = [folder.report / name for name in ("synth_resources.json", "logic_depth.json")]
+    show_facts([("Yosys", found.yosys_version), *(("report", path) for path in reports)])
 
 
 def count_resources(folder: BuildFolder) -> Synthesis:
-    """Count, and write ``report/synth_resources.json``."""
+    """Count, and write ``report/synth_resources.json`` and ``report/logic_depth.json``."""
     from sim.synthesis import count
 
     folder.check_rtl()

@@ -38,18 +38,11 @@ def import_network(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="BUILD_DIR", help="The build folder to write.")],
-    network: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The network; needed unless the checkpoint names it.")
-    ] = None,
-    input_shape: Annotated[
-        str | None, typer.Option(metavar="C,H,W", help="Shape of an image; the network's own by default.")
-    ] = None,
-    weight_bits: Annotated[
-        str | None, typer.Option(metavar="W,W,...", help="Weight width of every layer, or one width for all.")
-    ] = None,
-    act_bits: Annotated[
-        str | None, typer.Option(metavar="A,A,...", help="Width of every layer's input, or one width for all.")
-    ] = None,
+    network: options.NetworkName = None,
+    input_shape: options.InputShape = None,
+    weight_bits: options.WeightBits = None,
+    act_bits: options.ActBits = None,
+    weight_range: options.WeightRangeName = None,
     images: Annotated[
         Path | None,
         typer.Option(metavar="FILE.npy", help="8-bit images (frames, C, H, W) for the reference; random by default."),
@@ -60,6 +53,7 @@ def import_network(
     Writes graph.json and graph.npz and, for a network that comes with weights, its checkpoint, reference/ (images and
     the integers that the converted PyTorch model makes of them) and report/conversion.json. Interpreter and converted
     model must agree in every integer, exit status 1 otherwise. What another network left in the folder is removed.
+    How many weights --weight-range narrow changed is counted in the graph's metadata and, by layer, in conversion.json.
     """
     shape = options.shape("--input-shape", input_shape)
     weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
@@ -73,12 +67,20 @@ def import_network(
         )
     if Path(source).is_dir():
         given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
+        given |= {"--weight-range": weight_range}
         unused = [name for name, value in given.items() if value is not None]
         if unused:
             raise UserError(f"{', '.join(unused)} cannot change the graph in the folder {source}; leave it out")
         graph = _copy_graph(Path(source), folder, images)
     else:
-        model = models.load_model(source, network=network, input_shape=shape, weight_bits=weights, act_bits=acts)
+        model = models.load_model(
+            source,
+            network=network,
+            input_shape=shape,
+            weight_bits=weights,
+            act_bits=acts,
+            weight_range=weight_range,
+        )
         graph = _import_model(model, folder, models.checkpoint_origin(source), images)
     write_counts(folder, graph)
     _show(folder, graph)
@@ -138,5 +140,7 @@ def _show(folder: BuildFolder, graph: Graph) -> None:
     show_table(("layer", "op", "output", "weight bits", "input bits", "MACs"), rows)
     facts: list[tuple[str, object]] = [("graph", folder.path / "graph.json")]
     if folder.expected.is_file():
+        if "clamped_weights" in graph.metadata:
+            facts.append(("clamped weights", graph.metadata["clamped_weights"]))
         facts += [("reference", folder.codes.parent), ("conversion", folder.report / "conversion.json")]
     show_facts([*facts, ("next", f"mixq plan {folder} --board ultra96-v2")])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mixq.converted import ConvertedModel
     from mixq.data import Samples
     from mixq.models import NetworkModel
+    from mixq.packing import WeightRange
 
 Shape = tuple[int, int, int]
 
@@ -40,15 +41,25 @@ def load_model(
     input_shape: Shape | None,
     weight_bits: list[int] | None,
     act_bits: list[int] | None,
+    weight_range: WeightRange | None = None,
 ) -> NetworkModel:
     """The model of ``random:SEED`` or of a checkpoint, for images of ``input_shape`` (None: the network's own).
+
+    weight_range: None takes the checkpoint's, or else "full".
 
     Raises UserError for what cannot be had.
     """
     check_torch("importing a network")
     from mixq.checkpoints import load_source
 
-    return load_source(source, network, weight_bits=weight_bits, act_bits=act_bits, input_shape=input_shape)
+    return load_source(
+        source,
+        network,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        input_shape=input_shape,
+        weight_range=weight_range,
+    )
 
 
 def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:

@@ -10,9 +10,37 @@ from typing import Annotated
 import typer
 
 from mixq.errors import UserError
+from mixq.packing import WeightRange
 
 BuildDir = Annotated[Path, typer.Argument(metavar="BUILD_DIR", help="The build folder, e.g. build/quickstart.")]
 
+NetworkName = Annotated[
+    str | None, typer.Option("--network", metavar="NAME", help="The network; needed unless SOURCE names it.")
+]
+
+InputShape = Annotated[
+    str | None, typer.Option("--input-shape", metavar="C,H,W", help="Shape of an image; the network's own by default.")
+]
+
+WeightBits = Annotated[
+    str | None,
+    typer.Option("--weight-bits", metavar="W,W,...", help="Weight width of every layer, or one width for all."),
+]
+
+ActBits = Annotated[
+    str | None,
+    typer.Option("--act-bits", metavar="A,A,...", help="Width of every layer's input, or one width for all."),
+]
+
+WeightRangeName = Annotated[
+    WeightRange | None,
+    typer.Option(
+        "--weight-range",
+        metavar="full|narrow",
+        help="Range of weights of 4 bits or more; narrow clamps the most negative one away, which packs denser; "
+        "by default the checkpoint's, or else full.",
+    ),
+]
 
 ResidueBits = Annotated[
     int,

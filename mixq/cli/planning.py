@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mixq.board import Board
+from mixq.board import REPORT_KEYS, Board
 from mixq.build_folder import BuildFolder
 from mixq.cli.options import BuildDir, ResidueBits
 from mixq.cli.progress import progress
@@ -16,8 +18,10 @@ from mixq.cli.reports import write_estimates
 from mixq.cli.tables import show_facts, show_table, show_usage
 from mixq.errors import UserError
 from mixq.graph import Graph
-from mixq.plan import Plan
-from mixq.plan import plan as plan_graph
+from mixq.plan import FrontierPoint, Plan, Planner
+from mixq.plan.folding_file import Hold, load_foldings, save_foldings
+from mixq.plan.values import WISH
+from mixq.report.frontier import remove_frontier, write_frontier
 
 #: No fabric is clocked higher; a larger number is hertz or a mistake.
 MAX_CLOCK_MHZ = 10_000
@@ -44,7 +48,7 @@ def plan(
     budget: Annotated[
         float, typer.Option(metavar="FRACTION", help="Share of the resources that may be taken, up to 1.")
     ] = 1.0,
-    residue_bits: ResidueBits = 0,
+    residue_bits: ResidueBits = 2,
     real_weights: Annotated[
         bool,
         typer.Option(
@@ -55,8 +59,30 @@ def plan(
     ] = False,
     max_dsp: Annotated[int | None, typer.Option(metavar="N", min=0, help="At most so many DSPs.")] = None,
     max_lut: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many look-up tables.")] = None,
+    packings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Hold layers to the packings of a published system: original, finn or seuer."
+        ),
+    ] = None,
+    folding: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON file of foldings, PE and SIMD by layer, that layers are held to."),
+    ] = None,
+    double_pump: Annotated[
+        bool,
+        typer.Option(
+            "--double-pump",
+            help="Let DSPs of layers run at twice the clock, where that pays: half as many do the same, and the design "
+            "has a second clock, ap_clk2x.",
+        ),
+    ] = False,
+    frontier: Annotated[
+        bool,
+        typer.Option("--frontier", help="Show the smallest designs for a series of speeds, too; in report/frontier.*."),
+    ] = False,
 ) -> None:
-    """Decide how every layer is built on a board; writes plan.yaml and the estimates in report/.
+    """Decide how every layer is built on a board; writes plan.yaml, folding.json and the estimates in report/.
 
     Exit status 1, with the numbers, where nothing fits or nothing is fast enough.
     """
@@ -76,7 +102,7 @@ def plan(
         raise UserError(f"--clock-mhz must be at most {MAX_CLOCK_MHZ}, in MHz, not {clock_mhz:g}")
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
-    made = make_plan(
+    made, points = make_plan(
         folder,
         graph,
         load_board(board),
@@ -88,7 +114,13 @@ def plan(
         max_lut=max_lut,
         residue_bits=residue_bits,
         real_weights=real_weights,
+        packings=packings,
+        foldings=None if folding is None else load_foldings(folding),
+        double_pump=double_pump,
+        frontier=frontier,
     )
+    if points:
+        _show_frontier(points)
     _show(folder, made)
 
 
@@ -103,30 +135,79 @@ def make_plan(
     budget: float = 1.0,
     max_dsp: int | None = None,
     max_lut: int | None = None,
-    residue_bits: int = 0,
+    residue_bits: int = 2,
     real_weights: bool = False,
-) -> Plan:
-    """Plan ``graph`` within the board's resources, less where ``max_dsp`` or ``max_lut`` says so, and save it."""
+    packings: str | None = None,
+    foldings: Mapping[str, Hold] | None = None,
+    double_pump: bool = False,
+    frontier: bool = False,
+) -> tuple[Plan, list[FrontierPoint]]:
+    """Plan ``graph`` within the board's resources, less where ``max_dsp`` or ``max_lut`` says so, and save it.
+
+    With it come the points of the frontier, none where it is not asked for.
+    """
     limits = board.resources
     if max_dsp is not None:
         limits = replace(limits, dsp=min(limits.dsp, max_dsp))
     if max_lut is not None:
         limits = replace(limits, lut=min(limits.lut, max_lut))
     with progress(f"planning for {board.name}"):
-        made = plan_graph(
+        planner = Planner(
             graph,
             board,
             clock_mhz=clock_mhz,
-            target_fps=target_fps,
-            max_cycles=max_cycles,
             limits=limits,
             budget=budget,
             residue_bits=residue_bits,
-            real_weights=real_weights,
+            packings=packings,
+            foldings=foldings,
+            double_pump=double_pump,
         )
+        made = planner.plan(target_fps=target_fps, max_cycles=max_cycles, real_weights=real_weights)
+        points = planner.frontier() if frontier else []
     made.save(folder.path)
+    save_foldings(made, folder.path)
     write_estimates(folder, graph, made)
-    return made
+    if points:
+        write_frontier(folder.path, points, made.limits)
+    else:
+        remove_frontier(folder.path)
+    return made, points
+
+
+def limit_words(plan: Plan) -> str:
+    """What keeps a plan from being faster, for people."""
+    kinds = [name for name in plan.limited_by if set(name.split(" and ")) <= set(REPORT_KEYS.values())]
+    if not plan.limited_by:
+        return "not known"
+    if plan.limited_by == (WISH,):
+        return "the speed that was asked for"
+    if not kinds:
+        return f"{plan.limited_by[0]}, which no way of building it makes faster"
+    return f"{', '.join(kinds)}{': each alone would' if len(kinds) > 1 else ', which would'} let a faster design in"
+
+
+def gap_words(plan: Plan) -> str:
+    """What is proved of a plan, for people."""
+    if plan.gap:
+        return f"{100 * plan.gap:.1f} %: fewer than {plan.least_cycles:,} cycles are proved impossible"
+    speed = "" if plan.limited_by == (WISH,) else "no design that fits is faster"
+    size = (
+        f"one as fast may be cheaper by {100 * plan.price_gap:.2f} %" if plan.price_gap else "none as fast is cheaper"
+    )
+    return f"0 %: proved that {speed}{' and ' if speed else ''}{size}"
+
+
+def pump_words(plan: Plan) -> str:
+    """What the second clock of a plan with double-pumped layers is for, for people."""
+    return f"ap_clk2x, {2 * plan.clock_mhz:g} MHz, for the DSPs of {', '.join(plan.pumped)}"
+
+
+def _show_frontier(points: list[FrontierPoint]) -> None:
+    headings = ("cycles", "frames/s", "DSP", "LUT", "FF", "BRAM")
+    used = [(point, point.resources) for point in points]
+    show_table(headings, [(p.cycles, round(p.fps, 1), r.dsp, r.lut, r.ff, r.bram36) for p, r in used])
+    typer.echo()
 
 
 def _show(folder: BuildFolder, plan: Plan) -> None:
@@ -134,7 +215,7 @@ def _show(folder: BuildFolder, plan: Plan) -> None:
     for layer in plan.layers:
         folding = layer.folding
         parallel = (folding.pe, folding.simd, folding.packing.pixels) if folding is not None else (None,) * 3
-        density = folding.packing.density if folding is not None else None
+        density = folding.density if folding is not None else None
         used = layer.resources
         rows.append((layer.name, layer.op, layer.cycles, *parallel, density, used.dsp, used.lut, used.bram36))
     show_table(("layer", "op", "cycles", "PE", "SIMD", "pixels", "MACs/DSP", "DSP", "LUT", "BRAM"), rows)
@@ -145,8 +226,11 @@ def _show(folder: BuildFolder, plan: Plan) -> None:
         [
             ("board", plan.board),
             ("speed", f"{plan.fps:,.1f} frames per second at {plan.clock_mhz:g} MHz (assumed)"),
+            *([("second clock", pump_words(plan))] if plan.pumped else []),
             ("cycles per frame", f"{plan.cycles:,}"),
             ("bottleneck", plan.bottleneck),
+            ("limited by", limit_words(plan)),
+            ("gap", gap_words(plan)),
             ("plan", folder.plan_file),
             ("next", f"mixq generate {folder}"),
         ]

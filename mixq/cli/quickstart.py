@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
 
 def quickstart(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The build folder.")] = Path("build/quickstart"),
-    residue_bits: ResidueBits = 0,
+    residue_bits: ResidueBits = 2,
 ) -> None:
     """Go the whole way: train on handwritten digits, convert, plan, generate, simulate, count, report.
 
@@ -208,7 +208,8 @@ class _Way:
 
     def estimate(self) -> bool:
         """Count resources."""
-        inputs, made = (self._folder.rtl,), (self._folder.report / "synth_resources.json",)
+        inputs = (self._folder.rtl,)
+        made = tuple(self._folder.report / name for name in ("synth_resources.json", "logic_depth.json"))
         if self._steps.is_done("estimate", inputs=inputs, made=made):
             return False
         count_resources(self._folder)

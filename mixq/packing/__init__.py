@@ -2,6 +2,7 @@
 
 from mixq.packing.packing import Packing, Part, Slot
 from mixq.packing.product import Product
+from mixq.packing.soft import SoftMultipliers
 from mixq.packing.solver import candidates, solve
 from mixq.packing.values import (
     ACCUMULATOR_BITS,
@@ -28,6 +29,7 @@ __all__ = [
     "Ports",
     "Product",
     "Slot",
+    "SoftMultipliers",
     "WeightRange",
     "candidates",
     "default_weight_range",

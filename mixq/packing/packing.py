@@ -161,17 +161,17 @@ class Packing:
         """Most bits of a lane that look-up tables know."""
         return max(part.product.residue_bits for part in self.parts)
 
-    @property
+    @cached_property
     def pixels(self) -> int:
         """Neighbouring activations in a unit."""
         return lcm(*(part.product.pixels for part in self.parts))
 
-    @property
+    @cached_property
     def channels(self) -> int:
         """Output channels in a unit."""
         return lcm(*(part.product.channels for part in self.parts))
 
-    @property
+    @cached_property
     def taps(self) -> int:
         """Taps of a kernel row in a cycle."""
         return self.kernel if self.split else self.parts[0].product.taps
@@ -181,7 +181,7 @@ class Packing:
         """Sums of one channel: pixels + taps - 1."""
         return self.pixels + self.taps - 1
 
-    @property
+    @cached_property
     def passes(self) -> int:
         """Cycles that a kernel row takes: ceil(kernel / taps)."""
         return ceil(self.kernel / self.taps)
@@ -191,7 +191,7 @@ class Packing:
         """Products of a unit in a cycle, useful or not: pixels * taps * channels."""
         return self.pixels * self.taps * self.channels
 
-    @property
+    @cached_property
     def dsps(self) -> int:
         """DSPs of a unit."""
         return sum(

@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from mixq.errors import UserError
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor
-from mixq.packing import WeightRange
-from mixq.plan.folding import LayerShape
+from mixq.packing import SoftMultipliers, WeightRange
+from mixq.plan.folding import Folding
+from mixq.plan.layer_shape import LayerShape
+from mixq.plan.stage_features import Constants
+from mixq.plan.sum_widths import exact_sum_bits, exact_sum_format, reach
 
 IntArray = npt.NDArray[np.int64]
 
@@ -20,13 +23,14 @@ IntArray = npt.NDArray[np.int64]
 class Unit:
     """One stage: a node, and the requantisation that is built into a convolution or dense layer.
 
-    source: the tensor it reads. target: the tensor it gives out.
+    source: the tensor it reads. target: the tensor it gives out. first: whether it reads the graph's input.
     """
 
     node: Node
     requantise: Requantise | None
     source: Tensor
     target: Tensor
+    first: bool = False
 
     @property
     def is_layer(self) -> bool:
@@ -54,11 +58,45 @@ class Unit:
         ordered = node.weights.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(ordered).reshape(len(node.weights), -1, 1, 1)
 
+    @property
+    def scaling(self) -> Requantise:
+        """The requantisation of the stage, in a layer or on its own. Raises TypeError where there is none."""
+        node = self.requantise or self.node
+        if not isinstance(node, Requantise):
+            raise TypeError(f"unit must have a requantisation, not {node.op!r}")
+        return node
+
+    @cached_property
+    def constants(self) -> Constants:
+        """Of that requantisation."""
+        return Constants.of(self.scaling.multiplier.tolist(), self.scaling.bias.tolist())
+
     @cached_property
     def weight_bits(self) -> int:
         """Width of the weights."""
         assert isinstance(self.node, Conv | Dense)
         return self.node.weight_format.width
+
+    def sum_bits(self, folding: Folding) -> int:
+        """Width of the sums of a folding of the layer, by its weights."""
+        packing = folding.packing
+        if isinstance(packing, SoftMultipliers):
+            return self._soft_sum_bits
+        ends = tuple(bound - packing.recentre for bound in packing.act_bounds)
+        if ends not in self._reaches:
+            assert isinstance(self.node, Conv | Dense)
+            self._reaches[ends] = reach(packing, self.node.weights)
+        return exact_sum_bits(folding, self._reaches[ends])
+
+    @cached_property
+    def _soft_sum_bits(self) -> int:
+        source = self.source.format
+        packing = SoftMultipliers(self.weight_bits, source.width, self.shape.kernel, act_signed=source.signed)
+        return exact_sum_format(packing, self.stream_weights).width
+
+    @cached_property
+    def _reaches(self) -> dict[tuple[int, ...], int]:
+        return {}
 
     @cached_property
     def weight_range(self) -> WeightRange:
@@ -86,7 +124,7 @@ def chain(graph: Graph) -> list[Unit]:
             last = requantise = following
         if not isinstance(node, Conv | Dense | Requantise | MaxPool):
             raise UserError(f"node {node.name}: no stage is built for {node.op!r}")
-        units.append(Unit(node, requantise, source, graph.tensor(last.output)))
+        units.append(Unit(node, requantise, source, graph.tensor(last.output), first=not units))
         tensor = last.output
     return units
 

@@ -10,10 +10,11 @@ from mixq.streams import StreamShape
 def conversion_path(source: StreamShape, target: StreamShape) -> list[StreamShape]:
     """Shapes after each converter that leads from ``source`` to ``target``; empty where they are equal.
 
-    Pixels change to or from beats of one pixel, channels to a divisor or a multiple; where neither divides the other,
-    by their greatest common divisor. The channels of a beat grow before the pixels change and shrink after it, so that
-    no beat on the way is narrower than it must be. A converter takes as many cycles for a frame as the larger count of
-    beats at its two ends.
+    Pixels change to or from beats of one pixel, channels to a divisor or a multiple; where neither divides the
+    other, by their greatest common divisor. The target's channels in a beat need not divide the tensor's; the
+    source's do. The channels of a beat grow before the pixels change and shrink after it, so that no beat on the
+    way is narrower than it must be. A converter takes as many cycles for a frame as the larger count of beats at
+    its two ends.
 
     Raises ValueError for shapes of different tensors or formats.
     """

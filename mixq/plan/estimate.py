@@ -1,18 +1,44 @@
 """Estimates of what stages take, from their numbers alone.
 
-DSPs and cycles are exact. Look-up tables, flip-flops and block RAM are estimates of what Yosys counts.
+DSPs, block RAM and cycles are exact. Look-up tables and flip-flops are estimates of what Yosys counts: sums of terms
+that the hardware tells, with fitted coefficients (:mod:`mixq.plan.cost_model`); ``docs/estimates.md`` has their errors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import ceil, log2
+from functools import cache
+from math import ceil, gcd, log2
 
 from mixq.board import Resources
-from mixq.packing.cost import unit_chain_cost
+from mixq.containers import container_bits
+from mixq.packing import SoftMultipliers
+from mixq.plan import layer_features, pump_features, soft_features, stage_features
+from mixq.plan.cost_model import cost_model
 from mixq.plan.folding import Folding
-from mixq.plan.memories import ram, rom
+from mixq.plan.layer_features import Terms
+from mixq.plan.memories import ram
+from mixq.plan.stage_features import Scale
 from mixq.streams import StreamShape
+
+__all__ = [
+    "Scale",
+    "converters",
+    "convolution",
+    "fifo",
+    "gatherer",
+    "latency",
+    "layer",
+    "max_pool",
+    "output_beats",
+    "requantisation",
+    "requantise_alone",
+    "requantise_methods",
+    "serialiser",
+    "shell_input",
+    "shell_output",
+    "sum_bits",
+    "unit_latency",
+]
 
 
 def sum_bits(folding: Folding) -> int:
@@ -23,152 +49,199 @@ def sum_bits(folding: Folding) -> int:
     return max(1, ceil(log2(terms * (high - low) + 1)) - 1)
 
 
-def convolution(folding: Folding) -> Resources:
-    """A convolution or dense layer, from line buffer to overlap-add."""
-    return (
-        _line_buffer(folding)
-        + _operands(folding)
-        + _weights(folding)
-        + _chains(folding)
-        + _sums(folding)
-        + _overlap(folding)
-        + Resources(lut=90, ff=100, dsp=folding.dsps)
-    )
+def convolution(folding: Folding, bits: int | None = None) -> Resources:
+    """A convolution or dense layer, from line buffer to overlap-add.
+
+    bits: width of its sums, by default :func:`sum_bits`.
+    """
+    bits = sum_bits(folding) if bits is None else bits
+    memories = layer_memories(folding, bits)
+    blocks = sum(memory.bram36 for memory in memories)
+    total = _total(_components(folding, bits, memories, apart=False), dsp=folding.dsps, bram36=blocks)
+    if isinstance(folding.packing, SoftMultipliers):
+        total += soft_features.array(folding, folding.packing, bits)
+    if folding.pump > 1:
+        total += pump_features.array(folding, share=layer_features.live(folding))
+    return total
+
+
+def layer_memories(folding: Folding, bits: int) -> tuple[Resources, Resources, Resources]:
+    """Memories of a layer: of its rows, of its weights, and of what padding contributes."""
+    contributes = folding.shape.padding and not isinstance(folding.packing, SoftMultipliers)
+    padding = layer_features.padding_table(folding, bits) if contributes else Resources()
+    return layer_features.line_memory(folding), layer_features.weight_memory(folding), padding
+
+
+def layer_components(folding: Folding, bits: int, *, apart: bool = False) -> dict[str, Terms]:
+    """Terms of each component of a layer, without its requantisation and FIFO.
+
+    apart: each for itself, with sums that nothing reads, which synthesis of the whole leaves out.
+    """
+    return _components(folding, bits, layer_memories(folding, bits), apart=apart)
+
+
+def _components(
+    folding: Folding, bits: int, memories: tuple[Resources, Resources, Resources], *, apart: bool
+) -> dict[str, Terms]:
+    rows, weights, padding = memories
+    share = 1.0 if apart else layer_features.live(folding)
+    found = {
+        "sequencer": layer_features.sequencer(folding),
+        "control": layer_features.control(folding, layer_features.array_latency(folding)),
+        "line_buffer": layer_features.line_buffer(folding, rows),
+        "array_memory": ((weights.lut,), (weights.ff,)),
+        "overlap": layer_features.overlap(folding, bits),
+        "padding_memory": ((padding.lut,), (padding.ff,)),
+    }
+    if isinstance(folding.packing, SoftMultipliers):
+        return found
+    found["array"] = layer_features.array(folding, share=share)
+    found["sums"] = layer_features.sums(folding, bits, share=share)
+    return found
+
+
+def serialiser(folding: Folding, bits: int | None = None) -> Resources:
+    """What gives out a block's channels one after another; see :func:`convolution`."""
+    own = layer_features.serialiser(folding, sum_bits(folding) if bits is None else bits)
+    return _total({"serialiser": own})
+
+
+def gatherer(folding: Folding, out_bits: int) -> Resources:
+    """What joins the codes of a beat where its pixels are requantised one after another. out_bits: of a code."""
+    return _total({"gatherer": gatherer_terms(folding, out_bits)})
+
+
+def gatherer_terms(folding: Folding, out_bits: int) -> Terms:
+    """Terms of :func:`gatherer`."""
+    return stage_features.gatherer(folding.out_pixels // folding.turns * folding.out_lanes * out_bits, folding.turns)
 
 
 # What a multiplying requantisation can hold, less what an estimated width of sums may be off by, and carries.
 _WIDEST_PRODUCT = 60
 
 
-@dataclass(frozen=True)
-class Scale:
-    """Numbers of a requantisation that decide its size.
-
-    bits: of the sums. multiplier_bits, bias_bits: of the widest parameters, signs included. out_bits: of the codes.
-    channels: in all; pixels, lanes: requantised at a time.
-    """
-
-    bits: int
-    multiplier_bits: int
-    bias_bits: int
-    out_bits: int
-    channels: int
-    pixels: int
-    lanes: int
-
-
 def requantisation(scale: Scale, method: str) -> Resources:
     """Requantisation units, with parameters for channels / lanes groups of channels."""
-    bits, groups = scale.bits, scale.channels // scale.lanes
-    if method == "threshold":
-        words = sum(ceil((groups << level) / 64) * bits for level in range(scale.out_bits))
-        compare = scale.out_bits * ceil(bits * 0.6)
-        each = Resources(lut=words + compare, ff=scale.out_bits * (2 * bits + scale.out_bits))
-        return each.times(scale.pixels * scale.lanes)
-    # A row of adders for each two bits of the multiplier (Booth), each as wide as what it does not shift out.
-    rows = [max(bits + 4, scale.bias_bits - 2 * row) for row in range(ceil((scale.multiplier_bits + 1) / 2))]
-    each = Resources(lut=sum(rows) + 2 * scale.out_bits, ff=ceil(1.5 * sum(rows)))
-    width = scale.multiplier_bits + scale.bias_bits
-    return each.times(scale.pixels * scale.lanes) + rom(width, groups).times(scale.lanes)
+    return _requantisation(scale, method)
 
 
-def requantise_method(scale: Scale) -> str:
-    """The cheaper of the two implementations, which give the same codes; a product has at most 64 bits."""
+@cache
+def _requantisation(scale: Scale, method: str) -> Resources:
+    memory = stage_features.requantise_memory(scale, method)
+    return _total(requantise_components(scale, method), bram36=memory.bram36)
+
+
+def requantise_components(scale: Scale, method: str) -> dict[str, Terms]:
+    """Terms of a requantisation unit and of its memories."""
+    unit = stage_features.threshold(scale) if method == "threshold" else stage_features.multiply(scale)
+    memory = stage_features.requantise_memory(scale, method)
+    return {method: unit, "requantise_memory": ((memory.lut,), (memory.ff,))}
+
+
+def requantise_methods(scale: Scale) -> list[str]:
+    """The implementations that can hold the numbers, which give the same codes; a product has at most 64 bits."""
     if max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
-        return "threshold"
-    return min(("threshold", "multiply"), key=lambda method: requantisation(scale, method).lut)
+        return ["threshold"]
+    return ["threshold", "multiply"]
 
 
-def max_pool(source: StreamShape, kernel: int) -> Resources:
-    """A max-pooling stage on beats of one pixel."""
-    bits = source.lanes * source.format.width
-    words = source.channels // source.lanes
-    columns = source.width // kernel + 1
-    rows = ram((kernel - 1) * bits, columns * words) + ram((kernel - 1) * bits, words)
-    return rows + Resources(lut=2 * (kernel - 1) * bits + 40, ff=4 * bits + 60)
+def latency(folding: Folding) -> int:
+    """Cycles from the last step of a block to its outputs, before the serialiser; near enough to size a FIFO."""
+    added = layer_features.accumulates(folding) + (folding.chains - 1).bit_length()
+    return layer_features.array_latency(folding) + added + 1
+
+
+def unit_latency(scale: Scale, method: str) -> int:
+    """Cycles of a requantisation, likewise."""
+    return stage_features.unit_latency(scale, method)
+
+
+def output_beats(folding: Folding, behind: int) -> int:
+    """Beats that a layer's FIFO holds. behind: cycles of the requantisation."""
+    whole = latency(folding) + int(folding.fold_beats > 1) + behind
+    return stage_features.places(whole, folding.steps) * folding.fold_beats
+
+
+def layer(folding: Folding, bits: int, scale: Scale, method: str) -> Resources:
+    """A layer with its requantisation and its FIFO."""
+    depth = output_beats(folding, unit_latency(scale, method))
+    behind = serialiser(folding, bits) + requantisation(scale, method) + gatherer(folding, scale.out_bits)
+    return convolution(folding, bits) + behind + fifo(scale.out_bits * folding.out_pixels * folding.out_lanes, depth)
+
+
+def requantise_alone(scale: Scale, method: str) -> Resources:
+    """A requantisation as a stage of its own, with its FIFO."""
+    own = {"alone": stage_features.alone(scale, method)}
+    memory = stage_features.requantise_memory(scale, method)
+    return _total({**requantise_components(scale, method), **own}, bram36=memory.bram36)
+
+
+def max_pool(source: StreamShape, kernel: int, stride: int | None = None) -> Resources:
+    """A max-pooling stage on beats of one pixel; stride: by default that of windows side by side."""
+    terms, memory = stage_features.max_pool(source, kernel, stride or kernel)
+    return _total({"max_pool": terms}, bram36=memory.bram36)
 
 
 def fifo(bits: int, depth: int) -> Resources:
     """A FIFO of ``depth`` beats of ``bits``."""
-    return ram(bits, depth) + Resources(lut=16 + 4 * max(1, depth).bit_length(), ff=8 + 4 * max(1, depth).bit_length())
+    depth = max(depth, 2)
+    blocks = ram(bits, depth - 1).bram36 if depth > 2 else 0.0
+    return _total({"fifo": stage_features.fifo(bits, depth)}, bram36=blocks)
 
 
 def converters(pairs: list[tuple[StreamShape, StreamShape]]) -> Resources:
     """Converters, each given as the shapes before and after it."""
-    total = Resources()
-    for before, after in pairs:
-        if after.pixels != before.pixels:
-            words = 2 * after.channel_groups
-            wide = max(after.pixels, before.pixels) * after.lanes * after.format.width
-            total += ram(wide, words) + Resources(lut=40 + wide // 2, ff=40 + wide // 2)
-        else:
-            wide = max(after.payload_bits, before.payload_bits)
-            total += Resources(lut=10 + wide, ff=10 + 2 * wide)
-    return total
+    return sum((converter(before, after) for before, after in pairs), Resources())
 
 
-def _line_buffer(folding: Folding) -> Resources:
-    packing, words = folding.packing, folding.shape.in_channels // folding.lanes
-    word_bits = packing.pixels * folding.lanes * packing.act_bits
-    groups = folding.scan.groups
-    rows = folding.buffer_rows
-    memories, depth = (rows, groups * words) if folding.rows > 1 else (1, rows * groups * words)
-    pieces = packing.pixels if folding.in_pixels == 1 and packing.pixels > 1 else 1
-    memory = ram(word_bits // pieces, depth).times(memories * pieces)
-    # Selection of one of the ring's rows: a LUT takes four of them.
-    select = folding.rows * word_bits * (ceil((rows - 1) / 3) if folding.rows > 1 else 1)
-    return memory + Resources(lut=select + 60, ff=folding.rows * word_bits + 60)
+@cache
+def converter(before: StreamShape, after: StreamShape) -> Resources:
+    """One converter."""
+    if before.pixels != after.pixels:
+        terms, memory = stage_features.pixels(before, after)
+        return _total({"ungroup" if after.pixels == 1 else "group": terms}, bram36=memory.bram36)
+    kind = "split" if after.lanes < before.lanes else "gather"
+    return _total({kind: stage_features.channels(before, after)})
 
 
-def _operands(folding: Folding) -> Resources:
-    """Adders that join activations, and the delays along the chains; all columns share them."""
-    groups = [group.product for group in folding.packing.act_groups]
-    joins = [operand for product in groups if product.joins_activations for operand in product.act_operands]
-    kept = sum(product.pixels * product.act_bits for product in groups if product.keeps_activations)
-    # The other bits of a joined operand are copies of signs.
-    bits = kept + sum(operand.stored_bits for operand in joins)
-    adders = sum(sum(field.bits for field in operand.fields[1:]) for operand in joins)
-    # Three registers in a row are a shift register, a LUT for each bit and 32 cycles; before them the adders have one.
-    delays = [i % folding.cascade * folding.skew for i in range(folding.simd)]
-    registers = sum(delay for delay in delays if delay < 3) + (folding.simd if joins else 0)
-    shifted = sum(ceil(delay / 32) for delay in delays if delay >= 3)
-    # Of addresses and control bits every position has its own, a skew after the one before.
-    control = folding.weight_depth.bit_length() + 2
-    steps = (folding.cascade - 1) * (ceil(folding.skew / 32) if folding.skew >= 3 else 0) * control
-    return Resources(lut=shifted * bits + folding.simd * adders + steps, ff=registers * bits)
+def shell_input(beats: StreamShape, bus_bits: int) -> Resources:
+    """The AXI4-Stream at the input: a register of the bus, and what cuts its codes into beats of one pixel."""
+    codes = bus_bits // container_bits(beats.format)
+    bus = codes * beats.format.width
+    frame = ceil(beats.channels * beats.height * beats.width / codes)
+    return _two_words(bus) + _gearbox(beats, codes) + _two_words(beats.payload_bits) + _counter(frame)
 
 
-def _weights(folding: Folding) -> Resources:
-    memory = rom(folding.weight_width, folding.weight_depth, registers=2, style=folding.weight_style)
-    return memory.times(folding.cascade)
+def shell_output(beats: StreamShape, bus_bits: int) -> Resources:
+    """The AXI4-Stream at the output: what joins beats of one pixel to the codes of the bus, and their register.
+
+    With the clock's and the reset's registers, which stand once in a design.
+    """
+    codes = bus_bits // container_bits(beats.format)
+    marked = codes * beats.format.width + codes.bit_length() + 1
+    return _gearbox(beats, codes) + _two_words(marked) + _counter(beats.beats) + Resources(lut=4, ff=4)
 
 
-def _chains(folding: Folding) -> Resources:
-    """What the chains take beside their DSPs: residues, carry tracking, and the reading of lanes."""
-    cost = unit_chain_cost(folding.packing, folding.bounds, folding.cascade, folding.accumulate)
-    return Resources(lut=ceil(cost.lut), ff=ceil(cost.ff)).times(folding.columns * folding.chains)
+def _two_words(bits: int) -> Resources:
+    """A FIFO of two registers."""
+    return Resources(lut=bits + 5, ff=2 * bits + 3)
 
 
-def _sums(folding: Folding) -> Resources:
-    packing = folding.packing
-    width, lanes = sum(packing.sum_widths(*folding.read_bounds)), packing.channels * packing.positions
-    tree = folding.columns * (folding.chains - 1) * (width + lanes)
-    # A chain without a partner goes through the registers of each level all the same.
-    levels = range(1, (folding.chains - 1).bit_length() + 1)
-    nodes = folding.columns * sum(ceil(folding.chains / (1 << level)) for level in levels)
-    reads = folding.reads_per_pass * packing.passes
-    held = folding.pe * folding.positions * sum_bits(folding) if reads > 1 else 0
-    return Resources(lut=ceil(tree + held * (1 if packing.passes == 1 else 1.5)), ff=nodes * (width + lanes) + held)
+def _counter(states: int) -> Resources:
+    bits = max(1, (states - 1).bit_length())
+    return Resources(lut=bits, ff=bits)
 
 
-def _overlap(folding: Folding) -> Resources:
-    bits, pixels = sum_bits(folding), folding.packing.pixels
-    outputs = folding.pe * pixels * bits
-    kept = folding.pe * folding.carried * bits
-    if not kept:
-        return Resources(ff=outputs)
-    adders = folding.pe * min(folding.carried, folding.positions) * bits
-    memory = Resources(ff=kept) if folding.folds == 1 else Resources(lut=ram(kept, folding.folds).lut)
-    constants = 2 * folding.pe * folding.shape.padding * bits if folding.folds > 1 else 0
-    serial = outputs if folding.pe != folding.out_lanes else 0
-    return memory + Resources(lut=adders + constants + outputs // 2 + serial, ff=outputs + serial)
+def _gearbox(beats: StreamShape, codes: int) -> Resources:
+    """Units of the greatest common divisor that are held, each taken from as many places as it can come in at."""
+    unit = gcd(codes, beats.lanes)
+    bus, beat = codes // unit, beats.lanes // unit
+    held = (bus + beat - 1) * unit * beats.format.width
+    places = min(bus, beat) + (bus + beat > 2)
+    return Resources(lut=held * (places // 2) + 3 * places, ff=held + 2 * (bus + beat).bit_length())
+
+
+def _total(components: dict[str, Terms], *, dsp: int = 0, bram36: float = 0.0) -> Resources:
+    model = cost_model()
+    costs = [model.cost(name, terms) for name, terms in components.items()]
+    return Resources(sum(lut for lut, _ in costs), sum(ff for _, ff in costs), dsp, bram36)

@@ -4,77 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, gcd
 from typing import cast
 
-from mixq.packing import Packing
+from mixq.packing import Packing, SoftMultipliers
+from mixq.plan.layer_shape import LayerShape, Scan
 from mixq.plan.memories import Style, memory_style
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """What a convolution computes: sizes in pixels and channels. A dense layer is 1x1 over one pixel.
-
-    Raises ValueError where a value is outside what the hardware supports.
-    """
-
-    in_channels: int
-    out_channels: int
-    height: int
-    width: int
-    kernel: int = 1
-    stride: int = 1
-    padding: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("in_channels", "out_channels", "height", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
-        if self.kernel not in (1, 3, 5):
-            raise ValueError(f"kernel must be 1, 3 or 5, not {self.kernel!r}")
-        if self.stride not in (1, 2):
-            raise ValueError(f"stride must be 1 or 2, not {self.stride!r}")
-        if not 0 <= self.padding <= min(2, self.kernel - 1):
-            raise ValueError(f"padding must be from 0 to 2 and less than the kernel, not {self.padding!r}")
-        if min(self.height, self.width) + 2 * self.padding < self.kernel:
-            raise ValueError(f"kernel must not exceed the padded image, not {self.kernel!r}")
-
-    @property
-    def dense_width(self) -> int:
-        """Columns that a convolution of stride 1 gives."""
-        return self.width + 2 * self.padding - self.kernel + 1
-
-    @property
-    def out_height(self) -> int:
-        """Rows of the output."""
-        return (self.height + 2 * self.padding - self.kernel) // self.stride + 1
-
-    @property
-    def out_width(self) -> int:
-        """Columns of the output."""
-        return (self.dense_width - 1) // self.stride + 1
-
-    @property
-    def macs(self) -> int:
-        """Multiplications of one frame, those with padding included."""
-        return self.out_height * self.out_width * self.out_channels * self.in_channels * self.kernel**2
-
-
-@dataclass(frozen=True)
-class Scan:
-    """How the line buffer sees an image: rows of groups of pixels.
-
-    rows, groups: of the input. steps: groups of a row that are computed, with those of padding alone. out_rows: rows
-    computed. row_bits: enough to tell apart, modulo 2^row_bits, the rows that writer and reader can be at. top_bits:
-    enough for the first kernel row's row, negative on padding, and a kernel and a stride beyond the image.
-    """
-
-    rows: int
-    groups: int
-    steps: int
-    out_rows: int
-    row_bits: int
-    top_bits: int
+from mixq.plan.pumping import can_pump, fast_cycles, term_delays
 
 
 @dataclass(frozen=True)
@@ -86,19 +22,26 @@ class Folding:
     the taps (``packing.passes``), kernel rows, groups of input channels. One turn of the three innermost is a block of
     :attr:`steps` cycles that completes ``pe`` output channels of a group.
 
-    shape: the layer. packing: arithmetic of one DSP. pe: output channels at a time, a multiple of packing.channels that
-    divides out_channels. rows: kernel rows at a time, 1 or all. lanes: input channels at a time, a divisor of
-    in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels. out_lanes: output channels that
-    leave in a beat, a divisor of pe; requantising them one after another must not take longer than a block.
-    depth: products summed in the DSPs before lanes are read, 0 for as many as whatever operands allow; bounds: where
-    real weights allow more, the least and the most that each (pixel, tap) then adds. weight_memory: kind of the weight
-    memories, "block" or "distributed", or "auto" for the kind that suits their size.
+    pe and lanes need not divide the layer's channels: the last fold has surplus output channels, whose sums are
+    dropped, the last word of input channels has surplus lanes; the weights of both are 0. Without DSPs both divide.
+
+    shape: the layer. packing: arithmetic of one DSP, or multipliers without DSPs. pe: output channels at a time, a
+    multiple of packing.channels, and none that has only surplus channels. rows: kernel rows at a time, 1 or all. lanes:
+    input channels at a time, at most in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels.
+    out_lanes: output channels that leave in a beat, a divisor of out_channels and, where there are several folds, of
+    pe; requantising them one after another must not take longer than a block. depth: products summed in the DSPs before
+    lanes are read, 0 for as many as whatever operands allow; bounds: where real weights allow more, the least and the
+    most that each (pixel, tap) then adds. weight_memory: kind of the weight memories, "block" or "distributed", or
+    "auto" for the kind that suits their size.
+    pump: fast cycles in a fabric cycle; with 2, DSPs run at twice the fabric clock and each multiplies two input terms
+    of the same sum, one after the other, so that half as many do the same. Of packings whose lanes are wires alone, see
+    :func:`mixq.plan.pumping.can_pump`.
 
     Raises ValueError where they do not fit together.
     """
 
     shape: LayerShape
-    packing: Packing
+    packing: Packing | SoftMultipliers
     pe: int
     rows: int
     lanes: int
@@ -107,39 +50,64 @@ class Folding:
     depth: int = 0
     bounds: tuple[int, int] | None = None
     weight_memory: str = "auto"
+    pump: int = 1
 
     def __post_init__(self) -> None:
         shape, packing = self.shape, self.packing
         if packing.kernel != shape.kernel:
             raise ValueError(f"packing must be for kernel {shape.kernel}, not {packing.kernel!r}")
-        if self.pe < 1 or shape.out_channels % self.pe or self.pe % packing.channels:
-            raise ValueError(
-                f"pe must divide {shape.out_channels} and be a multiple of {packing.channels}, not {self.pe!r}"
-            )
+        most = ceil(shape.out_channels / packing.channels) * packing.channels
+        if not 1 <= self.pe <= most or self.pe % packing.channels:
+            raise ValueError(f"pe must be a multiple of {packing.channels} and at most {most}, not {self.pe!r}")
         if self.rows not in (1, shape.kernel):
             raise ValueError(f"rows must be 1 or {shape.kernel}, not {self.rows!r}")
-        if self.lanes < 1 or shape.in_channels % self.lanes:
-            raise ValueError(f"lanes must divide {shape.in_channels}, not {self.lanes!r}")
+        if not 1 <= self.lanes <= shape.in_channels:
+            raise ValueError(f"lanes must be from 1 to {shape.in_channels}, not {self.lanes!r}")
+        uneven = shape.out_channels % self.pe or shape.in_channels % self.lanes
+        if uneven and isinstance(packing, SoftMultipliers):
+            raise ValueError(f"packing must be of DSPs for channels that do not divide evenly, not {packing!r}")
+        if uneven and packing.weight_bits == 1:
+            raise ValueError(f"packing must have weights of 0 for channels that do not divide evenly, not {packing!r}")
         if self.in_pixels not in (1, packing.pixels):
             raise ValueError(f"in_pixels must be 1 or {packing.pixels}, not {self.in_pixels!r}")
-        if self.out_lanes < 1 or self.pe % self.out_lanes or self.pe // self.out_lanes > self.steps:
+        if self.out_lanes < 1 or self.leaving % self.out_lanes or self.fold_beats > self.steps:
             raise ValueError(
-                f"out_lanes must divide {self.pe} and leave within {self.steps} cycles, not {self.out_lanes!r}"
+                f"out_lanes must divide {self.leaving} and leave within {self.steps} cycles, not {self.out_lanes!r}"
             )
         if shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2:
             raise ValueError(f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}")
         if self.depth < 0 or (self.bounds is None and self.depth > packing.accumulate_max):
             raise ValueError(f"depth must be from 0 to {packing.accumulate_max}, not {self.depth!r}")
+        if isinstance(packing, SoftMultipliers) and packing.constant and self.weight_depth > 1:
+            raise ValueError(
+                f"packing must not be constant where {self.weight_depth} weights take turns, not {packing!r}"
+            )
         if self.weight_memory not in ("auto", "block", "distributed"):
             raise ValueError(f"weight_memory must be auto, block or distributed, not {self.weight_memory!r}")
         if self.bounds is not None and not self._bounds_fit():
             raise ValueError(f"bounds must fit the lanes of a single product of known depth, not {self.bounds!r}")
+        if self.pump not in (1, 2):
+            raise ValueError(f"pump must be 1 or 2, not {self.pump!r}")
+        if self.pump == 2 and (self.simd % 2 or self.summed < 2 or not can_pump(packing)):
+            raise ValueError(
+                "pump must be 1 where input terms at a time are odd, a sum holds one product, or lanes are corrected, "
+                f"not {self.pump!r}"
+            )
+
+    @property
+    def leaving(self) -> int:
+        """What out_lanes divides: then no beat has channels of two folds, or surplus ones."""
+        shape = self.shape
+        return shape.out_channels if self.folds == 1 else gcd(self.pe, shape.out_channels)
 
     def _bounds_fit(self) -> bool:
-        if self.depth < 1 or self.packing.split or self.packing.tracked or self.bounds is None:
+        packing = self.packing
+        if isinstance(packing, SoftMultipliers) or packing.split or packing.tracked:
+            return False
+        if self.depth < 1 or self.bounds is None:
             return False
         low, high = self.bounds
-        return low <= 0 <= high and self.packing.product.residues(low, high) is not None
+        return low <= 0 <= high and packing.product.residues(low, high) is not None
 
     # -- multipliers -----------------------------------------------------------------------------------
 
@@ -149,6 +117,13 @@ class Folding:
         return self.rows * self.lanes
 
     @property
+    def dsp_packing(self) -> Packing:
+        """The packing of a layer that has DSPs. Raises TypeError for another."""
+        if isinstance(self.packing, SoftMultipliers):
+            raise TypeError(f"packing must be one of DSPs, not {self.packing!r}")
+        return self.packing
+
+    @property
     def columns(self) -> int:
         """Chains of DSPs side by side for different output channels: pe / packing.channels."""
         return self.pe // self.packing.channels
@@ -156,7 +131,12 @@ class Folding:
     @property
     def dsps(self) -> int:
         """DSPs of the layer."""
-        return self.columns * self.simd * self.packing.dsps
+        return self.columns * self.simd // self.pump * self.packing.dsps
+
+    @property
+    def density(self) -> float:
+        """Multiplications per DSP and fabric cycle: those of the packing, for each cycle of the DSP."""
+        return self.packing.density * self.pump
 
     @cached_property
     def summed(self) -> int:
@@ -165,17 +145,44 @@ class Folding:
 
     @cached_property
     def cascade(self) -> int:
-        """Units in one chain: the largest divisor of simd that the guard bits allow.
+        """Input terms of one chain, a unit for each ``pump``: the largest divisor of simd that the guard bits allow.
 
-        Of carry-tracked packings each sums a whole pass.
+        Of carry-tracked packings each sums a whole pass. A pumped DSP48E1, which accumulates, is a chain of its own.
         """
         limit = min(self.simd, self.summed // (self.steps_per_pass if self.packing.tracked else 1))
-        return max(n for n in range(1, limit + 1) if self.simd % n == 0)
+        if self.pump > 1 and self.packing.device == "dsp48e1":
+            limit = self.pump
+        return max(n for n in range(self.pump, limit + 1, self.pump) if self.simd % n == 0)
+
+    @property
+    def chain_units(self) -> int:
+        """Units in one chain."""
+        return self.cascade // self.pump
+
+    def fast_cycle(self, term: int) -> int:
+        """Cycle of the DSPs' clock in which they take a term of a chain, from the start of that of the first ones.
+
+        Without ``pump``, ``skew`` for each position. With it, unit i takes term 2i and a fast cycle later term 2i + 1,
+        and works a fast cycle later than the unit before. Chains of an odd number of units start with the second half
+        of a fabric cycle, so that the last one's sum is complete just before a fabric cycle starts.
+        """
+        return fast_cycles(self.cascade, self.skew, self.pump)[term]
+
+    def term_delay(self, term: int) -> int:
+        """Fabric cycles that the operands of a term of a chain are held back; see :meth:`fast_cycle`."""
+        return term_delays(self.cascade, self.skew, self.pump)[term]
+
+    def pumped_cycles(self, dsp_latency: int) -> int:
+        """Fabric cycles from the operands of a chain's first terms to the register that takes the sum of its last DSP.
+
+        Of ``pump`` 2 alone. dsp_latency: cycles of a DSP. A register of the fast domain stands before the operands.
+        """
+        return (self.fast_cycle(self.cascade - 1) + 1 + dsp_latency) // self.pump + 1
 
     @property
     def skew(self) -> int:
         """Cycles that each unit of a chain works later than the one before."""
-        return self.packing.skew(self.accumulate)
+        return 0 if isinstance(self.packing, SoftMultipliers) else self.packing.skew(self.accumulate)
 
     @property
     def chains(self) -> int:
@@ -183,9 +190,14 @@ class Folding:
         return self.simd // self.cascade
 
     @property
+    def words(self) -> int:
+        """Groups of input channels, of which a step takes one: ceil(in_channels / lanes)."""
+        return ceil(self.shape.in_channels / self.lanes)
+
+    @property
     def steps_per_pass(self) -> int:
         """Cycles for one pass over the taps: kernel rows and input channels that are not parallel."""
-        return (self.shape.kernel // self.rows) * (self.shape.in_channels // self.lanes)
+        return (self.shape.kernel // self.rows) * self.words
 
     @property
     def steps(self) -> int:
@@ -198,7 +210,7 @@ class Folding:
 
         A DSP48E1 has one port for the cascade and for the sum so far.
         """
-        if self.packing.device == "dsp48e1" and self.cascade > 1:
+        if self.packing.device == "dsp48e1" and self.chain_units > 1:
             return 1
         return min(self.steps_per_pass, self.summed // self.cascade)
 
@@ -219,13 +231,25 @@ class Folding:
 
     @property
     def lift(self) -> int:
-        """What lifting the lanes adds for each (pixel, tap) of a pass, over all chains and reads."""
+        """What lifting the lanes adds for each (pixel, tap) of a pass, over all chains and reads; 0 without DSPs."""
+        if isinstance(self.packing, SoftMultipliers):
+            return 0
         return -self.read_bounds[0] * self.chains * self.reads_per_pass
 
     @property
     def folds(self) -> int:
-        """Groups of output channels computed one after another."""
-        return self.shape.out_channels // self.pe
+        """Groups of output channels computed one after another: ceil(out_channels / pe)."""
+        return ceil(self.shape.out_channels / self.pe)
+
+    @property
+    def fold_beats(self) -> int:
+        """Beats in which the output channels of a fold leave, of all but the last."""
+        return min(self.pe, self.shape.out_channels) // self.out_lanes
+
+    @property
+    def last_fold_beats(self) -> int:
+        """Beats of the last fold, without its surplus channels."""
+        return self.shape.out_channels // self.out_lanes - (self.folds - 1) * self.fold_beats
 
     @property
     def weight_depth(self) -> int:
@@ -234,7 +258,7 @@ class Folding:
 
     @property
     def weight_width(self) -> int:
-        """Bits of a word of each weight memory, one for each position of a chain."""
+        """Bits of a word of each weight memory, one for each input term of a chain."""
         return self.columns * self.chains * self.packing.stored_bits
 
     @property
@@ -299,6 +323,20 @@ class Folding:
         return max(1, self.packing.pixels // self.shape.stride)
 
     @property
+    def turns(self) -> int:
+        """Cycles in which the pixels of an output beat are requantised one after another, a divisor of out_pixels.
+
+        As many as there is time for: so fewer requantisers do.
+        """
+        time = self.steps // self.fold_beats
+        return max(n for n in range(1, min(self.out_pixels, time) + 1) if self.out_pixels % n == 0)
+
+    @property
+    def out_interval(self) -> int:
+        """Cycles in which the outputs of a block are requantised."""
+        return self.fold_beats * self.turns
+
+    @property
     def merged_rows(self) -> bool:
         """Whether rows play no part (kernel 1, stride 1): the image is taken as one column of groups."""
         return self.shape.kernel == 1 and self.shape.stride == 1
@@ -307,6 +345,10 @@ class Folding:
     def drops_groups(self) -> bool:
         """Whether every other group is left out of the output: stride 2 with one pixel in a group."""
         return self.shape.stride == 2 and self.packing.pixels == 1
+
+    def uses(self, position: int) -> bool:
+        """Whether sums at a position go to columns of the output; of stride 2, every other of a group does not."""
+        return self.shape.stride == 1 or self.packing.pixels == 1 or (position - self.shift) % 2 == 0
 
     @property
     def scan(self) -> Scan:
@@ -340,7 +382,7 @@ class Folding:
     def input_beats(self) -> int:
         """Beats of one frame of the input stream."""
         columns = self.groups if self.in_pixels == self.packing.pixels else self.shape.width
-        return self.shape.height * columns * (self.shape.in_channels // self.lanes)
+        return self.shape.height * columns * self.words
 
     @property
     def output_beats(self) -> int:
@@ -352,39 +394,3 @@ class Folding:
     def cycles_per_frame(self) -> int:
         """Cycles between frames in steady state, when nothing outside stalls."""
         return max(self.compute_cycles, self.input_beats, self.output_beats)
-
-    # -- first output of a frame -----------------------------------------------------------------------
-
-    def beats_until(self, row: int, group: int) -> int:
-        """Input beats of a frame up to and with those of a group of pixels of a row, both as :attr:`scan` counts."""
-        shape, pixels = self.shape, self.packing.pixels
-        if self.merged_rows:
-            row, group = divmod(row, self.groups)
-        words = shape.in_channels // self.lanes
-        if self.in_pixels == pixels:
-            return (row * self.groups + group + 1) * words
-        return (row * shape.width + min((group + 1) * pixels, shape.width)) * words
-
-    @property
-    def first_block_end(self) -> int:
-        """Cycle of the step that completes a frame's first outputs, counted from its first input beat.
-
-        For a frame on its own of which a beat comes in each cycle, while the output does not stall.
-        """
-        scan, shape = self.scan, self.shape
-
-        def written(row: int, group: int) -> int:
-            newest = min(max(row * shape.stride + shape.kernel - 1 - shape.padding, 0), scan.rows - 1)
-            return self.beats_until(newest, min(group, scan.groups - 1))
-
-        end = -1
-        for group in range(scan.steps):
-            for fold in range(self.folds):
-                end = max(end + 1, written(0, group)) + self.steps - 1
-                complete = group >= self.delay and not (self.drops_groups and (group - self.delay) % 2)
-                if complete and fold == 0:
-                    return end
-        # The row is so short that its first outputs are its last: with the next row's first block, or before it.
-        alone = end + self.pe // self.out_lanes
-        together = max(end + 1, written(1, 0))
-        return together + self.steps - 1 if scan.out_rows > 1 and together <= alone else alone

@@ -1,36 +1,61 @@
-"""Chooses how every layer is built, so that the slowest is as fast as a board allows."""
+"""Chooses how every layer is built: the fastest design that a board holds, or the smallest that is fast enough.
+
+Choices are those of :mod:`mixq.plan.options`, the integer program is that of :mod:`mixq.plan.program`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import reduce
-from math import ceil, inf
-from operator import add
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
 from mixq.board import REPORT_KEYS, Board, Resources
-from mixq.containers import container_bits
 from mixq.errors import CheckFailed, UserError
-from mixq.graph import Conv, Dense, Graph, MaxPool, Tensor
+from mixq.graph import Conv, Dense, Graph
 from mixq.packing import PORTS, RESIDUE_BITS
 from mixq.plan import estimate
 from mixq.plan.chain import Unit, chain
-from mixq.plan.conversion import bridge, bridge_cycles
+from mixq.plan.choices import (
+    FloatArray,
+    Link,
+    Stage,
+    from_vector,
+    input_stage,
+    joint,
+    layer_stage,
+    link,
+    output_stage,
+    simple_stage,
+    vector,
+)
 from mixq.plan.folding import Folding
-from mixq.plan.options import Options, divisors, least_lanes, options, requantise_method, requantise_resources, scale_of
-from mixq.plan.values import LayerPlan, Plan
+from mixq.plan.folding_file import Hold, check_names
+from mixq.plan.network import Path
+from mixq.plan.options import options, requantise_resources
+from mixq.plan.restrictions import RESTRICTIONS, Restriction
+from mixq.plan.search import Found, Search
+from mixq.plan.values import WISH, LayerPlan, Plan
 from mixq.plan.weight_order import deepened
 from mixq.streams import StreamShape
 
-BUS_BITS = (8, 16, 32, 64, 128)
-"""Widths of an AXI stream."""
+TIME_LIMIT = 20.0
+"""Seconds that one run of the solver may take; nearly all take some milliseconds."""
 
-Design = tuple[int, list[LayerPlan]]
+FRONTIER_POINTS = 12
 
-# Relative prices of the kinds of resources, tried in turn: the right ones depend on what runs out first.
-_PRICES = ((1.0, 1.0, 1.0), (1.0, 4.0, 1.0), (1.0, 1.0, 4.0), (4.0, 1.0, 1.0), (4.0, 1.0, 4.0), (1.0, 4.0, 4.0))
+# Ways that alone take more DSPs than this times the limit, or than this many more, are not looked at.
+_MOST_TIMES, _MOST_MORE = 2, 64
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """The smallest design of some speed: cycles of a frame, frames per second, and the resources in all."""
+
+    cycles: int
+    fps: float
+    resources: Resources
 
 
 def plan(
@@ -42,231 +67,244 @@ def plan(
     max_cycles: int | None = None,
     limits: Resources | None = None,
     budget: float = 1.0,
-    residue_bits: int = 0,
+    residue_bits: int = 2,
     real_weights: bool = False,
+    packings: str | None = None,
+    foldings: Mapping[str, Hold] | None = None,
+    double_pump: bool = False,
+    time_limit: float = TIME_LIMIT,
 ) -> Plan:
     """Plan a graph for a board: the fastest design that fits, or the smallest that is fast enough.
 
-    clock_mhz: by default the board's. target_fps, max_cycles: how fast is fast enough. limits: what may be taken, by
-    default all the board has. budget: the share of it, above 0 and up to 1. residue_bits: how many low bits of lanes
-    packings may know from look-up tables, 0, 1 or 2; with 1 and 2 they may be carry-tracked, too. real_weights: sum as
-    many products in the DSPs as these weights allow rather than any: fewer look-up tables, but other weights need
-    another plan.
-
-    Raises CheckFailed, with the numbers, where nothing fits or is fast enough; UserError for wrong arguments and for
-    graphs that are not a chain.
+    target_fps, max_cycles: how fast is fast enough. real_weights: sum as many products in the DSPs as these weights
+    allow rather than any: fewer look-up tables, but other weights need another plan. Other arguments and errors:
+    :class:`Planner`, of which this is :meth:`Planner.plan`.
     """
-    if board.device not in PORTS:
-        raise UserError(f"board {board.name} has {board.device}; plans are made for {', '.join(PORTS)} alone")
-    clock = board.clock_mhz if clock_mhz is None else clock_mhz
-    for name, value in (("clock_mhz", clock), ("target_fps", target_fps), ("max_cycles", max_cycles)):
-        if value is not None and not 0 < value < inf:
-            raise UserError(f"{name} must be positive and finite, not {value!r}")
-    if not 0 < budget <= 1:
-        raise UserError(f"budget must be above 0 and at most 1, not {budget!r}")
-    if residue_bits not in RESIDUE_BITS:
-        raise UserError(f"residue_bits must be 0, 1 or 2, not {residue_bits!r}")
-    planner = _Planner(graph, board, _share(limits or board.resources, budget), residue_bits)
-    if target_fps is not None:
-        # A rate next to nothing allows more cycles than a float tells apart.
-        most = int(min(clock * 1e6 / target_fps, 2.0**53))
-        max_cycles = most if max_cycles is None else min(most, max_cycles)
-    lanes, layers = planner.fastest() if max_cycles is None else planner.smallest(max_cycles, clock)
-    cycles = max(layer.cycles for layer in layers)
-    return Plan(
-        board=board.name,
-        clock_mhz=float(clock),
-        layers=tuple(planner.deepened(layers) if real_weights else layers),
-        input_lanes=lanes,
-        input_bus_bits=_bus_bits(graph.tensor(graph.input), cycles),
-        output_bus_bits=_bus_bits(graph.tensor(graph.output), cycles),
-        limits=planner.limits,
+    planner = Planner(
+        graph,
+        board,
+        clock_mhz=clock_mhz,
+        limits=limits,
+        budget=budget,
+        residue_bits=residue_bits,
+        packings=packings,
+        foldings=foldings,
+        double_pump=double_pump,
+        time_limit=time_limit,
     )
+    return planner.plan(target_fps=target_fps, max_cycles=max_cycles, real_weights=real_weights)
 
 
-class _Planner:
-    """The search for one graph and one set of limits.
+class Planner:
+    """All ways to build one graph on one board, and questions about them.
 
-    A design is given as the channels in a beat at its input and the plans of its layers.
+    clock_mhz: by default the board's. limits: what may be taken, by default all the board has. budget: the share of it,
+    above 0 and up to 1. residue_bits: how many low bits of lanes packings may know from look-up tables, 0, 1 or 2; with
+    1 and 2 they may be carry-tracked, too. packings: the name of a restriction, see
+    :data:`mixq.plan.restrictions.RESTRICTIONS`. foldings: what layers are held to, by name, see
+    :mod:`mixq.plan.folding_file`. double_pump: DSPs of layers may run at twice the clock, of which
+    ``board.dsp_limit_mhz`` is the limit; the design then has a second clock. time_limit: seconds for each run of the
+    solver; where one runs out, the plan's ``gap`` tells how much faster a design might be.
+
+    Of equally fast designs the one of the least price is taken: the sum of the shares of the limits that it takes,
+    where a share of flip-flops counts a quarter. The same arguments give the same plan.
+
+    Raises UserError for wrong arguments and for graphs that are not a chain.
     """
 
-    def __init__(self, graph: Graph, board: Board, limits: Resources, residue_bits: int) -> None:
-        self.limits = limits
-        self._board = board
+    def __init__(
+        self,
+        graph: Graph,
+        board: Board,
+        *,
+        clock_mhz: float | None = None,
+        limits: Resources | None = None,
+        budget: float = 1.0,
+        residue_bits: int = 2,
+        packings: str | None = None,
+        foldings: Mapping[str, Hold] | None = None,
+        double_pump: bool = False,
+        time_limit: float = TIME_LIMIT,
+    ) -> None:
+        if board.device not in PORTS:
+            raise UserError(f"board {board.name} has {board.device}; plans are made for {', '.join(PORTS)} alone")
+        self._clock = board.clock_mhz if clock_mhz is None else clock_mhz
+        for name, value in (("clock_mhz", self._clock), ("time_limit", time_limit)):
+            _check_positive(name, value)
+        if not 0 < budget <= 1:
+            raise UserError(f"budget must be above 0 and at most 1, not {budget!r}")
+        if residue_bits not in RESIDUE_BITS:
+            raise UserError(f"residue_bits must be 0, 1 or 2, not {residue_bits!r}")
+        if packings is not None and packings not in RESTRICTIONS:
+            raise UserError(f"packings must be one of {', '.join(RESTRICTIONS)}, not {packings!r}")
+        if double_pump and 2 * self._clock > board.dsp_limit_mhz:
+            raise UserError(
+                f"double_pump needs DSPs at {2 * self._clock:g} MHz, and those of {board.name} are taken to reach "
+                f"{board.dsp_limit_mhz:g} MHz: plan for a clock of at most {board.dsp_limit_mhz / 2:g} MHz, "
+                f"not {self._clock:g}"
+            )
+        self._double_pump = double_pump
+        self._board, self._limits = board, _share(limits or board.resources, budget)
         self._units = chain(graph)
-        self._options: dict[str, Options] = {}
-        for unit in self._units:
-            if unit.is_layer:
-                found = options(unit, board.device, limits, residue_bits)
-                if not found.foldings:
-                    raise CheckFailed(f"layer {unit.node.name} does not fit: it needs a DSP, {limits.dsp} are allowed")
-                self._options[unit.node.name] = found
+        holds = foldings or {}
+        check_names(holds, self._units)
+        restriction = None if packings is None else RESTRICTIONS[packings]
+        middle = [self._stage(unit, residue_bits, restriction, holds.get(unit.node.name)) for unit in self._units]
+        first, last = graph.tensor(graph.input), graph.tensor(graph.output)
+        self._stages = [input_stage(first), *middle, output_stage(last, middle[-1].targets)]
+        cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]] = {}
+        inner = zip(self._stages[:-2], self._stages[1:-1], strict=True)
+        self._links: list[Link] = [link(before, after, cache) for before, after in inner]
+        # The shell's own converters stand between the last stage and the bus.
+        self._links.append(joint(*self._stages[-2:]))
+        self._search = Search(self._stages, self._links, vector(self._limits), time_limit)
 
-    def fastest(self) -> Design:
-        """The plan with the fewest cycles that fits."""
-        targets = self._targets()
-        best: Design | None = None
-        low, high = 0, len(targets) - 1
-        while low <= high:
-            middle = (low + high) // 2
-            found = self._fitting(int(targets[middle]))
-            if found is None:
-                low = middle + 1
-            else:
-                best, high = found, middle - 1
-        if best is None:
-            raise CheckFailed(self._does_not_fit(int(targets[-1])))
-        return best
-
-    def deepened(self, layers: list[LayerPlan]) -> list[LayerPlan]:
-        """The layers with sums in their DSPs as deep as their weights allow: fewer look-up tables, the same cycles."""
-        units = {unit.node.name: unit for unit in self._units}
-        return [layer if layer.folding is None else self._deepened(units[layer.name], layer) for layer in layers]
-
-    @staticmethod
-    def _deepened(unit: Unit, layer: LayerPlan) -> LayerPlan:
-        assert layer.folding is not None
-        folding = deepened(layer.folding, unit.stream_weights)
-        saved = estimate.convolution(layer.folding).excess(estimate.convolution(folding))
-        resources = replace(
-            layer.resources, **{name: getattr(layer.resources, name) - amount for name, amount in saved.items()}
+    def _stage(self, unit: Unit, residue_bits: int, restriction: Restriction | None, hold: Hold | None) -> Stage:
+        """The ways of one unit."""
+        if not unit.is_layer:
+            made = simple_stage(unit)
+            return made if hold is None else hold.simple(made)
+        dsps = self._limits.dsp
+        most = max(_MOST_TIMES * dsps, dsps + _MOST_MORE)
+        found = options(
+            unit,
+            self._board.device,
+            most,
+            residue_bits,
+            restriction,
+            every=hold is not None,
+            double_pump=self._double_pump,
         )
-        return replace(layer, folding=folding, resources=resources)
+        return layer_stage(unit, found if hold is None else hold.layer(found))
 
-    def _targets(self) -> npt.NDArray[np.int64]:
-        """Numbers of cycles that are worth trying, rising: those of all foldings, or of beats where none multiplies."""
-        choices = [found.cycles for found in self._options.values()]
-        if not choices:
-            choices = [_beats(unit.source) for unit in self._units]
-        targets = np.unique(np.concatenate(choices))
-        # Stages that only move codes may take longer than any folding: at worst a cycle for each code of a tensor.
-        slowest = max(max(unit.source.elements, unit.target.elements) for unit in self._units)
-        return targets if slowest <= targets[-1] else np.append(targets, slowest)
+    def plan(
+        self, *, target_fps: float | None = None, max_cycles: int | None = None, real_weights: bool = False
+    ) -> Plan:
+        """The fastest plan, or the smallest that is fast enough; arguments as of :func:`plan`.
 
-    def smallest(self, max_cycles: int, clock: float) -> Design:
-        """The cheapest plan that takes at most so many cycles."""
-        found = self._fitting(max_cycles)
+        Raises CheckFailed, with the numbers, where nothing fits or is fast enough; UserError for wrong arguments.
+        """
+        for name, value in (("target_fps", target_fps), ("max_cycles", max_cycles)):
+            if value is not None:
+                _check_positive(name, value)
+        clock = self._clock
+        if target_fps is not None:
+            # A rate next to nothing allows more cycles than a float tells apart.
+            most = int(min(clock * 1e6 / target_fps, 2.0**53))
+            max_cycles = most if max_cycles is None else min(most, max_cycles)
+        found = self._fastest() if max_cycles is None else self._smallest(max_cycles)
+        path = found.path
+        layers = self._layers(path)
+        if real_weights:
+            layers = self._deepened(layers)
+        into, out_of = (stage.choices[path.numbers[at]] for at, stage in ((0, self._stages[0]), (-1, self._stages[-1])))
+        ends = [(self._stages[at], path.numbers[at]) for at in (0, -1)]
+        cycles = self._search.cycles_of(path)
+        if max_cycles is None:
+            limited_by, bound = self._search.limited_by(cycles), found.bound
+        else:
+            limited_by, bound = (WISH,), cycles
+        assert into.bus_bits is not None and out_of.bus_bits is not None
+        return Plan(
+            board=self._board.name,
+            clock_mhz=float(clock),
+            layers=tuple(layers),
+            input_bus_bits=into.bus_bits,
+            output_bus_bits=out_of.bus_bits,
+            limits=self._limits,
+            input_lanes=into.lanes,
+            shell=from_vector(sum((stage.costs[number] for stage, number in ends), np.zeros(len(REPORT_KEYS)))),
+            shell_cycles=max(int(stage.cycles[number]) for stage, number in ends),
+            least_cycles=min(bound, cycles),
+            price_gap=found.price_gap,
+            limited_by=limited_by,
+        )
+
+    def frontier(self, points: int = FRONTIER_POINTS) -> list[FrontierPoint]:
+        """The smallest designs for a rising series of at most ``points`` numbers of cycles, the fastest first.
+
+        The last is the smallest design there is, whatever its speed; what real weights save is not in the figures.
+        Raises CheckFailed where nothing fits, ValueError for fewer than two points.
+        """
+        if type(points) is not int or points < 2:
+            raise ValueError(f"points must be a whole number of at least 2, not {points!r}")
+        designs = self._search.frontier(points)
+        if not designs:
+            raise CheckFailed(self._does_not_fit())
+        counts = [self._search.cycles_of(design.path) for design in designs]
+        return [
+            FrontierPoint(cycles, self._clock * 1e6 / cycles, from_vector(design.path.total))
+            for cycles, design in zip(counts, designs, strict=True)
+        ]
+
+    def _fastest(self) -> Found:
+        found = self._search.fastest()
         if found is None:
-            fastest = max(layer.cycles for layer in self.fastest()[1])
+            raise CheckFailed(self._does_not_fit())
+        return found
+
+    def _smallest(self, max_cycles: int) -> Found:
+        found = self._search.smallest(max_cycles)
+        clock = self._clock
+        if found is None:
+            fastest = self._fastest().cycles
             raise CheckFailed(
                 f"no plan takes at most {max_cycles} cycles on {self._board.name}: the fastest that fits takes "
-                f"{fastest} cycles, {clock * 1e6 / fastest:.1f} frames per second at {clock:g} MHz"
+                f"{fastest} cycles, {clock * 1e6 / fastest:.1f} frames per second at {clock:g} MHz, "
+                f"{fastest - max_cycles} cycles more"
             )
         return found
 
-    def _fitting(self, cycles: int) -> Design | None:
-        """The cheapest plan within so many cycles and the limits, by the first prices that lead to one."""
-        for prices in _PRICES:
-            design = self._design(cycles, self._prices(prices))
-            if design is not None and not _total(design[1]).excess(self.limits):
-                return design
-        return None
+    def _layers(self, path: Path) -> list[LayerPlan]:
+        """What the plan says of every node."""
+        found: list[LayerPlan] = []
+        for index, unit in enumerate(self._units, 1):
+            before, stage = self._stages[index - 1], self._stages[index]
+            number = path.numbers[index]
+            between = self._links[index - 1]
+            pair = before.exit[path.numbers[index - 1]], stage.entry[number]
+            cycles = max(int(stage.cycles[number]), int(between.cycles[pair]))
+            converters = from_vector(between.costs[pair])
+            choice = stage.choices[number]
+            node, folding = unit.node, choice.folding
+            if folding is None:
+                resources = from_vector(stage.costs[number]) + converters
+                found.append(LayerPlan(node.name, node.op, cycles, resources, 1, choice.lanes, method=choice.method))
+                continue
+            assert choice.method is not None
+            beat = folding.out_pixels, folding.out_lanes
+            behind = requantise_resources(unit, folding, choice.method)
+            own = estimate.convolution(folding, unit.sum_bits(folding)) + converters
+            if unit.requantise is None:
+                found.append(LayerPlan(node.name, node.op, cycles, own + behind, *beat, folding=folding))
+                continue
+            scale, beats = unit.requantise, folding.output_beats
+            found.append(LayerPlan(node.name, node.op, cycles, own, *beat, folding=folding))
+            found.append(LayerPlan(scale.name, scale.op, beats, behind, *beat, method=choice.method, fused=node.name))
+        return found
 
-    def _prices(self, weights: tuple[float, float, float]) -> npt.NDArray[np.float64]:
-        """Price of a unit of each resource: a share of the limit, by weights of LUTs, DSPs and block RAM."""
-        lut, dsp, bram = weights
-        weight = {"lut": lut, "ff": 0.25, "dsp": dsp, "bram36": bram, "uram": 1.0}
-        return np.array([weight[name] / max(getattr(self.limits, name), 1) for name in REPORT_KEYS])
+    def _deepened(self, layers: list[LayerPlan]) -> list[LayerPlan]:
+        """The layers with sums in their DSPs as deep as their weights allow: fewer look-up tables, the same cycles."""
+        units = {unit.node.name: unit for unit in self._units}
+        return [layer if layer.folding is None else _deepened(units[layer.name], layer) for layer in layers]
 
-    def _design(self, cycles: int, prices: npt.NDArray[np.float64]) -> Design | None:
-        """Layer by layer the cheapest that is fast enough, converters from the one before included."""
-        layers: list[LayerPlan] = []
-        first = self._units[0].source
-        lanes = least_lanes(first.shape[0], first.shape[1] * first.shape[2], cycles)
-        if lanes is None:
-            return None
-        source = StreamShape(*first.shape, first.format, pixels=1, lanes=lanes)
-        for unit in self._units:
-            choose = self._layer if unit.is_layer else self._simple
-            chosen = choose(unit, source, cycles, prices)
-            if chosen is None:
-                return None
-            layers += chosen
-            last = chosen[-1]
-            source = StreamShape(*unit.target.shape, unit.target.format, pixels=last.pixels, lanes=last.lanes)
-        return lanes, layers
-
-    def _layer(
-        self, unit: Unit, source: StreamShape, cycles: int, prices: npt.NDArray[np.float64]
-    ) -> list[LayerPlan] | None:
-        """A convolution or dense layer, and its requantisation."""
-        best: tuple[float, Folding, Resources, int] | None = None
-        for folding in self._options[unit.node.name].within(cycles, prices):
-            for in_pixels in sorted({1, folding.packing.pixels}):
-                choice = replace(folding, in_pixels=in_pixels)
-                pairs = bridge(source, input_stream(unit, choice))
-                taken = max(choice.cycles_per_frame, bridge_cycles(pairs))
-                if taken > cycles:
-                    continue
-                resources = estimate.convolution(choice) + estimate.converters(pairs)
-                price = float(np.array([getattr(resources, name) for name in REPORT_KEYS]) @ prices)
-                if best is None or price < best[0]:
-                    best = price, choice, resources, taken
-        if best is None:
-            return None
-        _, folding, resources, taken = best
-        pixels, lanes = folding.out_pixels, folding.out_lanes
-        method = requantise_method(unit, folding)
-        behind = requantise_resources(unit, folding, method)
-        if unit.requantise is None:
-            return [LayerPlan(unit.node.name, unit.node.op, taken, resources + behind, pixels, lanes, folding=folding)]
-        return [
-            LayerPlan(unit.node.name, unit.node.op, taken, resources, pixels, lanes, folding=folding),
-            LayerPlan(
-                unit.requantise.name,
-                unit.requantise.op,
-                folding.output_beats,
-                behind,
-                pixels,
-                lanes,
-                method=method,
-                fused=unit.node.name,
-            ),
-        ]
-
-    def _simple(
-        self, unit: Unit, source: StreamShape, cycles: int, prices: npt.NDArray[np.float64]
-    ) -> list[LayerPlan] | None:
-        """A stage that works on beats of one pixel: max-pooling, or requantisation on its own."""
-        channels, height, width = unit.source.shape
-        lanes = least_lanes(channels, height * width, cycles)
-        if lanes is None:
-            return None
-        here = source.with_beat(pixels=1, lanes=lanes)
-        pairs = bridge(source, here)
-        taken = max(here.beats, bridge_cycles(pairs))
-        if taken > cycles:
-            return None
-        method = None
-        if isinstance(unit.node, MaxPool):
-            resources = estimate.max_pool(here, unit.node.kernel)
-        else:
-            method = "multiply"
-            bits, out_bits = unit.source.format.width, unit.target.format.width
-            resources = estimate.fifo(out_bits * lanes, 8)
-            if not _only_shifts(unit):
-                scale = scale_of(unit, bits, 1, lanes)
-                method = estimate.requantise_method(scale)
-                resources += estimate.requantisation(scale, method)
-        resources += estimate.converters(pairs)
-        return [LayerPlan(unit.node.name, unit.node.op, taken, resources, 1, lanes, method=method)]
-
-    def _does_not_fit(self, cycles: int) -> str:
-        """One line with what is missing, for the smallest plan there is."""
-        prices = self._prices(_PRICES[0])
-        design = self._design(cycles, prices)
+    def _does_not_fit(self) -> str:
+        """One line with what is missing, for the design that exceeds the limits by the least."""
+        path = self._search.least_excess()
+        limits = self._limits
         bits = sum(
             unit.node.weights.size * unit.weight_bits for unit in self._units if isinstance(unit.node, Conv | Dense)
         )
-        memory = self.limits.bram36 * 36 * 1024
-        total = Resources() if design is None else _total(design[1])
-        over = total.excess(self.limits)
-        lacking = ", ".join(
-            f"{REPORT_KEYS[name]} {getattr(total, name):g} of {getattr(self.limits, name):g} ({amount:g} too many)"
-            for name, amount in over.items()
-        )
+        memory = limits.bram36 * 36 * 1024
+        lacking = ""
+        if path is not None:
+            total = from_vector(path.total)
+            lacking = ", ".join(
+                f"{REPORT_KEYS[name]} {getattr(total, name):g} of {getattr(limits, name):g} ({amount:g} too many)"
+                for name, amount in total.excess(limits).items()
+            )
         return (
-            f"the network does not fit {self._board.name}: {lacking or 'no folding is slow enough'}; "
+            f"the network does not fit {self._board.name}: {lacking or 'no design was found'}; "
             f"weights need {bits / 1e6:.1f} Mb, block RAM holds {memory / 1e6:.1f} Mb"
         )
 
@@ -284,20 +322,20 @@ def input_stream(unit: Unit, folding: Folding) -> StreamShape:
     )
 
 
-def _beats(tensor: Tensor) -> npt.NDArray[np.int64]:
-    """Beats of one pixel that carry a tensor, for every number of channels that divides its channels."""
-    channels, height, width = tensor.shape
-    return np.array([height * width * lanes for lanes in divisors(channels)], np.int64)
+def _deepened(unit: Unit, layer: LayerPlan) -> LayerPlan:
+    assert layer.folding is not None
+    folding = deepened(layer.folding, unit.stream_weights)
+    before = estimate.convolution(layer.folding, unit.sum_bits(layer.folding))
+    saved = before.excess(estimate.convolution(folding, unit.sum_bits(folding)))
+    resources = replace(
+        layer.resources, **{name: getattr(layer.resources, name) - amount for name, amount in saved.items()}
+    )
+    return replace(layer, folding=folding, resources=resources)
 
 
-def _only_shifts(unit: Unit) -> bool:
-    """Whether a requantisation is the same power of two for all channels: wires then."""
-    multiplier = getattr(unit.node, "multiplier", None)
-    return multiplier is not None and bool((multiplier == multiplier[0]).all()) and int(multiplier[0]).bit_count() == 1
-
-
-def _total(layers: list[LayerPlan]) -> Resources:
-    return reduce(add, (layer.resources for layer in layers), Resources())
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < inf:
+        raise UserError(f"{name} must be positive and finite, not {value!r}")
 
 
 def _share(resources: Resources, budget: float) -> Resources:
@@ -310,12 +348,3 @@ def _share(resources: Resources, budget: float) -> Resources:
         int(resources.bram36 * budget),
         int(resources.uram * budget),
     )
-
-
-def _bus_bits(tensor: Tensor, cycles: int) -> int:
-    """The narrowest bus that carries a frame in so many cycles, or the widest there is."""
-    channels, height, width = tensor.shape
-    container = container_bits(tensor.format)
-    codes = channels * height * width
-    fitting = (bits for bits in BUS_BITS if bits >= container and ceil(codes / (bits // container)) <= cycles)
-    return next(fitting, BUS_BITS[-1])

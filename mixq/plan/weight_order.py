@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mixq.packing import SoftMultipliers
 from mixq.plan.folding import Folding
 
 IntArray = npt.NDArray[np.int64]
@@ -26,11 +27,13 @@ def ordered_weights(folding: Folding, weights: IntArray) -> IntArray:
     """Weights (C_out, C_in, K, K) indexed [column, input term, fold, pass, step, channel, tap].
 
     C_in is in the order of the stream. An input term is kernel row * lanes + channel; a step counts kernel rows and
-    words of input channels, the last fastest.
+    words of input channels, the last fastest. Surplus channels of the last fold and the last word have weights of 0.
     """
     packing = folding.packing
-    serial_rows, words = folding.shape.kernel // folding.rows, folding.shape.in_channels // folding.lanes
-    split = reversed_taps(folding, weights).reshape(
+    serial_rows, words = folding.shape.kernel // folding.rows, folding.words
+    surplus = folding.folds * folding.pe - weights.shape[0], words * folding.lanes - weights.shape[1]
+    filled = np.pad(reversed_taps(folding, weights), ((0, surplus[0]), (0, surplus[1]), (0, 0), (0, 0)))
+    split = filled.reshape(
         folding.folds,
         folding.columns,
         packing.channels,
@@ -46,6 +49,22 @@ def ordered_weights(folding: Folding, weights: IntArray) -> IntArray:
     return ordered.reshape(
         folding.columns, folding.simd, folding.folds, packing.passes, -1, packing.channels, packing.taps
     )
+
+
+def layer_matrix(folding: Folding, weights: IntArray) -> IntArray:
+    """The matrix that takes the codes of a step to its sums, of a layer whose weights never change.
+
+    Rows: output channel * positions + position. Columns: input term * pixels + pixel, as the line buffer gives codes.
+    With a stride of 2 every other output column is left out: rows that only go there are zeros.
+    """
+    packing = folding.packing
+    ordered = ordered_weights(folding, weights)[:, :, 0, 0, 0, 0]
+    matrix = np.zeros((folding.columns, packing.positions, folding.simd, packing.pixels), np.int64)
+    for pixel in range(packing.pixels):
+        for tap in range(packing.taps):
+            if folding.uses(pixel + tap):
+                matrix[:, pixel + tap, :, pixel] = ordered[:, :, tap]
+    return matrix.reshape(folding.columns * packing.positions, -1)
 
 
 def tap_bounds(folding: Folding, weights: IntArray) -> tuple[int, int]:
@@ -66,6 +85,8 @@ def tap_bounds(folding: Folding, weights: IntArray) -> tuple[int, int]:
 def deepened(folding: Folding, weights: IntArray) -> Folding:
     """The folding with the deepest sums in the DSPs that these weights allow; never shallower than it is."""
     packing = folding.packing
+    if isinstance(packing, SoftMultipliers):
+        return folding
     if packing.split or packing.tracked or (folding.chains == 1 and folding.reads_per_pass == 1):
         return folding
     most = min(folding.simd * folding.steps_per_pass, _DEEPER * packing.accumulate_max)

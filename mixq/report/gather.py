@@ -16,6 +16,8 @@ from mixq.report.json_files import REPORT_FOLDER
 
 _RESOURCE_KEYS = ("LUT", "FF", "DSP", "BRAM_36K", "URAM")
 _SIMULATION_KEYS = ("simulator", "frames", "cycles_per_frame", "latency_cycles", "mismatches", "sim_seconds")
+_BOUND_KEYS = ("lut_levels", "carry_bits", "block_bits", "bits_per_level", "clock_mhz")
+_DEPTH_KEYS = ("lut_levels", "carry_chains", "carry_bits", "within", "from", "to")
 _PICTURE_LIMIT = 24
 
 
@@ -38,7 +40,8 @@ class ReportData:
     """What there is of a build; None or empty where a step has not been done.
 
     name: the folder's. accuracy, conversion, performance: as in the JSON files of those names. simulations: one for
-    each simulator. counted: resources by layer that synthesis counted. samples: a few images.
+    each simulator. counted: resources by layer that synthesis counted. depth: of the logic, by layer, with the bound.
+    samples: a few images.
     """
 
     name: str
@@ -49,6 +52,7 @@ class ReportData:
     conversion: Mapping[str, Any] | None = None
     simulations: tuple[Mapping[str, Any], ...] = ()
     counted: Mapping[str, Mapping[str, float]] | None = None
+    depth: Mapping[str, Any] | None = None
     samples: tuple[Sample, ...] = ()
     manifest: Mapping[str, Any] | None = None
 
@@ -80,6 +84,7 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         conversion=_document(reports / "conversion.json", ("codes", "different", "samples")),
         simulations=tuple(simulations),
         counted=_resources(reports / "synth_resources.json"),
+        depth=_depth(reports / "logic_depth.json"),
         samples=_samples(reports / "samples.json"),
         manifest=_document(folder / "manifest.json", ()),
     )
@@ -114,6 +119,21 @@ def _resources(path: Path) -> dict[str, dict[str, float]] | None:
     for name, counts in (document or {}).items():
         if not isinstance(counts, dict) or any(not isinstance(counts.get(key), int | float) for key in _RESOURCE_KEYS):
             raise UserError(f"{path} must have {', '.join(_RESOURCE_KEYS)} for {name!r}; remove it and run again")
+    return document
+
+
+def _depth(path: Path) -> dict[str, Any] | None:
+    document = _document(path, ("bound", "layers"))
+    if document is None:
+        return None
+    entries: list[tuple[str, Any, tuple[str, ...]]] = [("bound", document["bound"], _BOUND_KEYS)]
+    if isinstance(document["layers"], dict):
+        entries += [(repr(name), entry, _DEPTH_KEYS) for name, entry in document["layers"].items()]
+    else:
+        entries.append(("layers", None, _DEPTH_KEYS))
+    for name, entry, keys in entries:
+        if not isinstance(entry, dict) or any(key not in entry for key in keys):
+            raise UserError(f"{path} must have {', '.join(keys)} for {name}; remove it and run again")
     return document
 
 

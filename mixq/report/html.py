@@ -14,7 +14,10 @@ from mixq import __version__
 from mixq.board import REPORT_KEYS, Board, Resources
 from mixq.drawing import draw_svg
 from mixq.files import write_atomic
+from mixq.packing import Packing
 from mixq.plan import Plan
+from mixq.plan.cost_model import cost_model
+from mixq.plan.values import SHELL
 from mixq.report.gather import ReportData, gather
 from mixq.report.json_files import REPORT_FOLDER
 from mixq.report.pictures import bars_svg, pipeline_svg, png_data_uri, tensor_words
@@ -69,7 +72,8 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "style": Markup((_TEMPLATES / "style.css").read_text()),
         "plan": plan,
         "rows": rows,
-        "others": other_counts(data, rows),
+        # The shell stands in the table as soon as it is planned.
+        "others": ({} if plan is None else {SHELL: None}) | other_counts(data, rows),
         "macs": sum(row.macs for row in rows),
         "weights": sum(row.weights for row in rows),
         "weight_kib": sum(row.weights * (row.weight_bits or 0) for row in rows) / 8192,
@@ -79,6 +83,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "board": board,
         "pipeline": Markup(pipeline_svg(rows)),
         "bars": None if plan is None else Markup(bars_svg(rows)),
+        "agreement": cost_model().sentence,
         "bottleneck": None if plan is None else bottleneck_sentence(rows, plan),
         "packings": packing_entries(rows),
         "samples": [(sample, png_data_uri(sample)) for sample in data.samples],
@@ -124,10 +129,10 @@ def _resource_bars(data: ReportData, board: Board | None) -> list[dict[str, Any]
 
 
 def packing_entries(rows: list[LayerRow]) -> list[dict[str, Any]]:
-    """Each packing once, with the layers that use it, in the order of the layers: what its template shows."""
+    """Each packing of DSPs once, with the layers that use it, in the order of the layers: what its template shows."""
     users: dict[Any, list[str]] = {}
     for row in rows:
-        if row.packing is not None:
+        if isinstance(row.packing, Packing):
             users.setdefault(row.packing, []).append(row.name)
     return [
         {

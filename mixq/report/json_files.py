@@ -9,6 +9,7 @@ from typing import Any
 from mixq.files import write_json
 from mixq.graph import Conv, Dense, Graph
 from mixq.plan import Plan
+from mixq.plan.values import SHELL
 
 REPORT_FOLDER = "report"
 
@@ -28,6 +29,7 @@ def write_json_reports(
         "estimate_layer_cycles.json": {layer.name: layer.cycles for layer in plan.layers},
         "estimate_layer_resources.json": {
             **{layer.name: layer.resources.report() for layer in plan.layers},
+            SHELL: plan.shell.report(),
             "total": plan.resources.report(),
         },
         "estimate_network_performance.json": {
@@ -36,6 +38,8 @@ def write_json_reports(
             "latency_cycles": latency_cycles,
             "clock_mhz": plan.clock_mhz,
             "fps": plan.fps,
+            "limited_by": list(plan.limited_by),
+            "gap": plan.gap,
         },
         "op_and_param_counts.json": op_and_param_counts(graph),
     }

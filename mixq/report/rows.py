@@ -7,7 +7,7 @@ from math import ceil
 
 from mixq.board import Resources
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Tensor
-from mixq.packing import Packing
+from mixq.packing import Packing, SoftMultipliers
 from mixq.plan import LayerPlan, Plan
 from mixq.report.gather import ReportData
 
@@ -42,8 +42,8 @@ class LayerRow:
     bottleneck: bool
 
     @property
-    def packing(self) -> Packing | None:
-        """How a DSP of the layer, or a few together, hold several multiplications."""
+    def packing(self) -> Packing | SoftMultipliers | None:
+        """How a DSP of the layer, or a few together, hold several multiplications, or what does without DSPs."""
         return None if self.layer is None or self.layer.folding is None else self.layer.folding.packing
 
     @property
@@ -60,6 +60,17 @@ class LayerRow:
         return f"{folding.pe} {TIMES} {folding.simd} {TIMES} {folding.packing.pixels}"
 
     @property
+    def density(self) -> float | None:
+        """Multiplications that a DSP can do in a cycle; None for a layer without DSPs."""
+        folding = None if self.layer is None else self.layer.folding
+        return None if folding is None or not folding.dsps else folding.density
+
+    @property
+    def pumped(self) -> bool:
+        """Whether the DSPs run at twice the clock."""
+        return self.layer is not None and self.layer.folding is not None and self.layer.folding.pump > 1
+
+    @property
     def kind(self) -> str:
         """The operation with its kernel, e.g. ``conv 3×3, stride 2``."""
         words = self.op.replace("_", "-")
@@ -68,10 +79,11 @@ class LayerRow:
         return words + (f", stride {self.stride}" if self.stride > 1 else "")
 
 
-def packing_name(packing: Packing) -> str:
+def packing_name(packing: Packing | SoftMultipliers) -> str:
     """Short name of a packing, the same for equal ones: ``w4 a4 k1: 2 px × 1 tap × 3 ch``.
 
-    What is more than one plain DSP is told behind it: a pair or a split operand, tracked carries, and known bits.
+    What is more than one plain DSP is told behind it: a pair or a split operand, tracked carries, and known bits; and
+    what is none: look-up tables, or constant weights.
 
     >>> from mixq.packing import solve
     >>> packing_name(solve(4, 4, kernel=1))
@@ -84,6 +96,8 @@ def packing_name(packing: Packing) -> str:
     taps = "1 tap" if packing.taps == 1 else f"{packing.taps} taps"
     widths = f"w{packing.weight_bits} a{packing.act_bits} k{packing.kernel}"
     told = [f"{widths}: {packing.pixels} px {TIMES} {taps} {TIMES} {packing.channels} ch"]
+    if isinstance(packing, SoftMultipliers):
+        return ", ".join([*told, "constant" if packing.constant else "LUTs"])
     if packing.split:
         told.append(f"split over {packing.dsps} DSPs")
     elif packing.product.pair:
@@ -167,7 +181,7 @@ def achieved(row: LayerRow, plan: Plan) -> float | None:
     Waiting for the slowest layer, padding of a row to whole groups of pixels and unused taps all count as lost.
     """
     folding = None if row.layer is None else row.layer.folding
-    return None if folding is None else row.macs / (folding.dsps * plan.cycles)
+    return None if folding is None or not folding.dsps else row.macs / (folding.dsps * plan.cycles)
 
 
 def other_counts(data: ReportData, rows: list[LayerRow]) -> dict[str, dict[str, float]]:
@@ -180,6 +194,8 @@ def bottleneck_sentence(rows: list[LayerRow], plan: Plan) -> str:
     """Where the frame rate comes from, in one or two sentences."""
     names = [row.name for row in rows if row.cycles == plan.cycles]
     others = [row for row in rows if row.cycles is not None and row.cycles < plan.cycles]
+    if not names:
+        return f"The AXI4-Streams are slowest, with {plan.cycles:,} cycles a frame; all layers wait for them."
     if len(names) == 1:
         found = f"{names[0]} is the slowest stage, with {plan.cycles:,} cycles a frame; the others wait for it."
     else:

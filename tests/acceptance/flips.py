@@ -23,7 +23,7 @@ def stored_weights(rtl: Path, layer: str, folding: Folding) -> np.ndarray:
     packing, shape = folding.packing, folding.shape
     kernel, bits = shape.kernel, packing.stored_bits
     weights = np.zeros((shape.out_channels, shape.in_channels, kernel, kernel), np.int64)
-    serial_rows, words = kernel // folding.rows, shape.in_channels // folding.lanes
+    serial_rows, words = kernel // folding.rows, folding.words
     for position in range(folding.cascade):
         for address, word in enumerate(read_words(rtl, layer, position)):
             rest, group = divmod(address, words)
@@ -37,7 +37,8 @@ def stored_weights(rtl: Path, layer: str, folding: Folding) -> np.ndarray:
                     out = fold * folding.pe + column * packing.channels + channel
                     for tap in range(packing.taps):
                         place = tap_pass * packing.taps + tap
-                        if place < kernel:
+                        here = out < shape.out_channels and group * folding.lanes + lane < shape.in_channels
+                        if place < kernel and here:
                             at = (out, group * folding.lanes + lane, serial * folding.rows + row, kernel - 1 - place)
                             weights[at] = codes[channel, tap]
     return weights

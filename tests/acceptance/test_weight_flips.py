@@ -22,6 +22,7 @@ from mixq.plan import Plan, plan
 from rtl_gen import build
 from rtl_gen.accelerator import Accelerator
 from tests.acceptance.flips import in_graph_order, stored_weights, weights_of, with_weights
+from tests.mixq.plan.holds import on_dsps
 
 FRAMES = 12
 
@@ -32,7 +33,8 @@ def build_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     graph = lower(random_model("digits_cnn", 5))
     graph.save(folder)
-    plan(graph, load_board("ultra96-v2"), limits=Resources(10000, 30000, 40, 60, 0)).save(folder)
+    limits = Resources(10000, 30000, 40, 60, 0)
+    plan(graph, load_board("ultra96-v2"), limits=limits, foldings=on_dsps(graph)).save(folder)
     generate(folder)
     pixels = np.random.default_rng(3).integers(0, 256, (FRAMES, *graph.tensor(graph.input).shape))
     (folder / "reference").mkdir()

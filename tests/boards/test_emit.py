@@ -28,6 +28,7 @@ from mixq.streams import StreamShape
 from sim.network import simulate
 from tests.boards.stand_in import Identity
 from tests.mixq.graphs import Chain
+from tests.mixq.plan.holds import on_dsps
 
 SHAPE = StreamShape(2, 3, 3, IntFormat(8, False), 1, 2)
 
@@ -50,7 +51,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planned")
     graph = small_network()
     graph.save(folder)
-    plan(graph, load_board("ultra96-v2")).save(folder)
+    plan(graph, load_board("ultra96-v2"), foldings=on_dsps(graph)).save(folder)
     return folder
 
 

@@ -83,6 +83,13 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert load_board(path) == load_board(str(path)) == expected
 
 
+@pytest.mark.parametrize(("change", "limit"), [({}, 645), ({"dsp_clock_mhz": 891}, 891), ({"device": "dsp48e1"}, 464)])
+def test_the_clock_of_the_dsps_is_the_files_or_that_of_the_slowest(
+    change: dict[str, Any], limit: float, tmp_path: Path
+) -> None:
+    assert load_board(write(tmp_path, RECORD | change)).dsp_limit_mhz == limit
+
+
 def test_a_new_file_is_all_that_a_board_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {**RECORD, "aliases": ["My Board"], "description": "a board"})
     monkeypatch.setattr(boards.library, "_DATA", tmp_path)
@@ -111,6 +118,7 @@ COUNTS = RECORD["resources"]
         ({"clock_mhz": 0}, "clock_mhz must be a number above 0 and at most 2000, not 0"),
         ({"clock_mhz": "fast"}, "clock_mhz must be a number above 0 and at most 2000, not 'fast'"),
         ({"clock_mhz": float("nan")}, "clock_mhz must be a number above 0 and at most 2000, not nan"),
+        ({"dsp_clock_mhz": 2001}, "dsp_clock_mhz must be a number above 0 and at most 2000, not 2001"),
         ({"aliases": "mine2"}, "aliases must be a list of names, not 'mine2'"),
         ({"aliases": [3]}, "aliases must be a text, not 3"),
         ({"resources": 5}, "resources must be keys and values, not 5"),
@@ -126,7 +134,7 @@ COUNTS = RECORD["resources"]
         (
             {"clock": 3},
             "the file must have no keys but name, part, device, resources, dsp_columns, dsp_column_height, clock_mhz, "
-            "description, aliases, not 'clock'",
+            "description, aliases, dsp_clock_mhz, not 'clock'",
         ),
     ],
 )

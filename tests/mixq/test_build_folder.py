@@ -98,7 +98,12 @@ def test_a_new_folder_is_made(tmp_path: Path) -> None:
 
 
 def test_results_of_old_verilog_are_forgotten(folder: BuildFolder) -> None:
-    for name in ("synth_resources.json", "rtlsim_performance.json", "rtlsim_performance_icarus.json"):
+    for name in (
+        "synth_resources.json",
+        "logic_depth.json",
+        "rtlsim_performance.json",
+        "rtlsim_performance_icarus.json",
+    ):
         (folder.report / name).write_text("{}")
     folder.forget_results_of_rtl()
     assert [path.name for path in folder.report.iterdir()] == ["accuracy.json"]

@@ -269,3 +269,21 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_images_that_no_graph_holds(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="are too large; a tensor may have 65536 along an axis and 67108864 elements"):
         load_source("random:1", "digits_cnn", input_shape=shape)
+
+
+def test_checkpoints_keep_the_weight_range(tmp_path: Path) -> None:
+    narrow = random_model("digits_cnn", 1, weight_bits=[4], weight_range="narrow")
+    save_checkpoint(narrow, tmp_path / "m.pt")
+    assert load_checkpoint(tmp_path / "m.pt").weight_range == "narrow"
+    assert load_checkpoint(tmp_path / "m.pt", weight_range="full").weight_range == "full"
+    old = torch.load(tmp_path / "m.pt", weights_only=True)
+    del old["weight_range"]
+    torch.save(old, tmp_path / "old.pt")
+    assert load_checkpoint(tmp_path / "old.pt").weight_range == "full"
+    assert load_source(str(tmp_path / "old.pt"), weight_range="narrow").weight_range == "narrow"
+    assert load_source("random:1", "digits_cnn", weight_range="narrow").weight_range == "narrow"
+    torch.save({**old, "weight_range": "wide"}, tmp_path / "wrong.pt")
+    with pytest.raises(UserError) as failure:
+        load_checkpoint(tmp_path / "wrong.pt")
+    line = f"{tmp_path / 'wrong.pt'}: weight_range must be full or narrow, not 'wide'; save the checkpoint again"
+    assert str(failure.value) == line

@@ -17,8 +17,10 @@ from mixq.conversion import LayerDifference, measure_conversion
 from mixq.converted import ConvertedModel, IntegerRequantise
 from mixq.data import Samples
 from mixq.errors import CheckFailed
+from mixq.layers import quantised_weights
 from mixq.models import NetworkModel
 from mixq.quantizers import ImageQuantizer
+from mixq.tracing import trace
 from tests.mixq.torch_models import OutOfOrder, conv, random_network, scramble
 
 
@@ -179,7 +181,7 @@ def test_the_file(tmp_path: Path) -> None:
     path = report.write(tmp_path)
     assert path == tmp_path / "report" / "conversion.json"
     content = json.loads(path.read_text())
-    assert list(content) == ["codes", "different", "samples", "layers", "output", "accuracy"]
+    assert list(content) == ["codes", "different", "samples", "layers", "output", "accuracy", "clamped_weights"]
     assert content["samples"] == 4
     assert content["codes"] == 4 * (1024 + 512 + 128)
     assert set(content["layers"]["conv1"]) == {
@@ -205,3 +207,17 @@ def test_differences_of_float32_are_counted_too() -> None:
     values = (codes.double() * single.image.step).float()
     trained = single.conv1_act.codes(single.conv1_norm(single.conv1(values)))
     assert int((trained != integer).sum()) == report.layers["conv1"].different_float32 > 0
+
+
+def test_clamped_weights_are_counted_by_layer() -> None:
+    bits = [3, 4, 4, 4]
+    full = random_model("digits_cnn", 0, weight_bits=bits)
+    expected = {
+        stage.path: int((quantised_weights(stage.layer, stage.path)[0] == -8).sum()) for stage in trace(full).stages[1:]
+    }
+    images = samples(0, 2, 1, 8, 8)
+    report = measure_conversion(random_model("digits_cnn", 0, weight_bits=bits, weight_range="narrow"), images)
+    report.check()
+    assert report.clamped_weights == expected
+    assert sum(expected.values()) > 0
+    assert measure_conversion(full, images).clamped_weights == {}

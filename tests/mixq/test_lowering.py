@@ -272,3 +272,21 @@ def test_training_mode_makes_no_difference() -> None:
     model.train()
     assert_equal(model, lower(model), images)
     assert np.array_equal(run(lower(model), images), expected)
+
+
+def test_narrow_weights_reach_the_graph_and_are_counted() -> None:
+    bits = [3, 4, 5, 8]
+    model = random_model("digits_cnn", 5, weight_bits=bits, weight_range="narrow")
+    full = random_model("digits_cnn", 5, weight_bits=bits)
+    graph, wide = lower(model), lower(full)
+    layers = [node for node in graph.nodes if isinstance(node, Conv | Dense)]
+    others = [node for node in wide.nodes if isinstance(node, Conv | Dense)]
+    assert [node.weight_format.low for node in layers] == [-4, -7, -15, -127]
+    assert [node.weight_format.low for node in others] == [-4, -8, -16, -128]
+    for node, other in zip(layers, others, strict=True):
+        assert np.array_equal(node.weights, np.maximum(other.weights, node.weight_format.low))
+    clamped = sum(int((node.weights == node.weight_format.low).sum()) for node in others[1:])
+    assert clamped > 0
+    assert graph.metadata == {"weight_range": "narrow", "clamped_weights": str(clamped)}
+    assert wide.metadata == {}
+    assert_equal(model, graph, pixels(3, 4, 1, 8, 8))

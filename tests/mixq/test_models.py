@@ -63,3 +63,14 @@ def test_dense_layers_may_have_batch_norm_and_follow_each_other() -> None:
 def test_wrong_widths_are_refused() -> None:
     with pytest.raises(UserError, match="digits_cnn takes 4 act widths"):
         build_model(network("digits_cnn"), act_bits=[2, 2])
+
+
+def test_narrow_networks_keep_the_full_range_up_to_3_bits() -> None:
+    model = build_model(network("digits_cnn"), weight_bits=[2, 3, 4, 8], weight_range="narrow")
+    layers = [module for module in model.modules() if isinstance(module, QuantConv2d | QuantLinear)]
+    assert [layer.weight_quantizer.weight_range for layer in layers] == ["full", "full", "narrow", "narrow"]
+    assert model.weight_range == "narrow"
+    assert build_model(network("digits_cnn")).weight_range == "full"
+    with pytest.raises(ValueError) as failure:
+        build_model(network("digits_cnn"), weight_range="wide")  # type: ignore[arg-type]
+    assert str(failure.value) == "weight_range must be full or narrow, not 'wide'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,3 +131,36 @@ def test_the_width_shows_where_pytorch_prints_a_module() -> None:
     assert repr(WeightQuantizer(3)) == "WeightQuantizer(bits=3)"
     assert repr(ActivationQuantizer(4)) == "ActivationQuantizer(bits=4)"
     assert repr(ImageQuantizer(5)) == "ImageQuantizer(bits=5)"
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_narrow_weights_have_the_same_step_and_no_most_negative_code(bits: int) -> None:
+    weights = torch.from_numpy(np.random.default_rng(bits).standard_normal((20, 50)))
+    weights[0, 0] = -9.0
+    full, narrow = WeightQuantizer(bits), WeightQuantizer(bits, "narrow")
+    low = -(2 ** (bits - 1))
+    codes = full.codes(weights)
+    assert narrow.step(weights) == full.step(weights)
+    assert narrow.codes(weights).tolist() == [[max(code, low + 1) for code in row] for row in codes.tolist()]
+    assert narrow.format == IntFormat(bits, True, low + 1, -low - 1)
+    assert narrow.clamped(weights) == sum(code == low for row in codes.tolist() for code in row) > 0
+    assert full.clamped(weights) == 0
+    assert torch.equal(narrow(weights), narrow.codes(weights) * narrow.step(weights))
+
+
+@pytest.mark.parametrize(
+    ("bits", "weight_range", "error", "message"),
+    [
+        (4, "wide", ValueError, "weight_range must be full or narrow, not 'wide'"),
+        (4, None, TypeError, "weight_range must be a text, not None"),
+        (1, "narrow", ValueError, "weight_range must be full for 1 bit, not 'narrow'"),
+    ],
+)
+def test_wrong_ranges_are_refused(bits: int, weight_range: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as failure:
+        WeightQuantizer(bits, weight_range)
+    assert str(failure.value) == message
+
+
+def test_a_narrow_range_shows_where_pytorch_prints_a_module() -> None:
+    assert repr(WeightQuantizer(4, "narrow")) == "WeightQuantizer(bits=4, weight_range=narrow)"

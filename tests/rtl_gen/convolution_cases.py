@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from mixq.formats import IntFormat
 from mixq.graph import Conv, Graph, Requantise
-from mixq.packing import Packing, Part, candidates, default_weight_range, solve, weight_bounds
+from mixq.packing import Packing, Part, SoftMultipliers, candidates, default_weight_range, solve, weight_bounds
 from mixq.packing.search import search
-from mixq.plan.folding import Folding, LayerShape
+from mixq.plan.folding import Folding
+from mixq.plan.layer_shape import LayerShape
 from mixq.plan.weight_order import deepened
 from rtl_gen.convolution import Convolution, Scaling
 from tests.mixq.graphs import Chain
@@ -29,7 +30,7 @@ class Case:
     """
 
     shape: LayerShape
-    packing: Packing
+    packing: Packing | SoftMultipliers
     pe: int
     rows: int = 1
     lanes: int = 1
@@ -40,6 +41,7 @@ class Case:
     values: str = "random"
     deepen: bool = False
     weight_memory: str = "auto"
+    pump: int = 1
 
     @property
     def folding(self) -> Folding:
@@ -52,6 +54,7 @@ class Case:
             self.in_pixels,
             self.out_lanes,
             weight_memory=self.weight_memory,
+            pump=self.pump,
         )
         return deepened(folding, weights_of(self)) if self.deepen else folding
 
@@ -130,14 +133,27 @@ def split_of(weight_bits: int, act_bits: int, kernel: int, residue_bits: int = 0
     return next(p for p in candidates(weight_bits, act_bits, kernel, residue_bits) if p.split)
 
 
+def soft(weight_bits: int, act_bits: int, kernel: int, pixels: int = 1, **others: Any) -> SoftMultipliers:
+    """Multipliers of look-up tables, for weights as narrow as densities are quoted for."""
+    weight_range = default_weight_range(weight_bits)
+    return SoftMultipliers(weight_bits, act_bits, kernel, pixels, weight_range=weight_range, **others)
+
+
+def constant(weight_bits: int, act_bits: int, kernel: int, pixels: int = 1, **others: Any) -> SoftMultipliers:
+    """A constant matrix, likewise."""
+    return soft(weight_bits, act_bits, kernel, pixels, constant=True, **others)
+
+
 P44, P22, P88 = solve(4, 4, accumulate=9), packing_of(2, 2, 3, pixels=5, taps=3), packing_of(8, 8, 3, pixels=2, taps=1)
 P48 = packing_of(4, 8, 3, pixels=1, taps=3)
+P22D = packing_of(2, 2, 1, pixels=1, channels=2)
 PAIR_WIDE = packing_of(4, 4, 3, pixels=5, taps=3, pair=True)
 PAIR_NARROW = packing_of(8, 8, 3, pixels=2, taps=3, pair=True)
 PAIR_KNOWN = packing_of(4, 8, 3, 1, pixels=4, taps=3, pair=True)
 KNOWN = packing_of(4, 4, 3, 2, pixels=4, taps=3)
 TRACKED = packing_of(4, 4, 3, 2, pixels=4, taps=3, tracked=True)
 TRACKED_DENSE = packing_of(4, 4, 1, 1, pixels=1, channels=4, tracked=True)
+E1 = candidates(4, 4, 3, device="dsp48e1", pixels=2)[0]
 SPLIT_ACTS, SPLIT_WEIGHTS = split_of(7, 8, 3, 2), split_of(8, 4, 3)
 
 CASES: dict[str, Case] = {
@@ -209,5 +225,71 @@ CASES: dict[str, Case] = {
     # Weights smaller than their width allows: more products in each sum.
     "real_weights": Case(LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 2, 3, 8, 2, 2, "multiply", values="small", deepen=True),
     "real_weights_deep": Case(LayerShape(16, 2, 3, 6, 3, 1, 1), KNOWN, 1, 1, 8, 1, 1, values="small", deepen=True),
+    # DSPs at twice the clock: chains of one unit, of two and of three; single reads and several; pairs.
+    "pumped_alone": Case(LayerShape(2, 2, 4, 7, 3, 1, 1), P44, 1, 1, 2, 1, 1, pump=2),
+    "pumped_chain": Case(LayerShape(4, 4, 4, 6, 3, 1, 1), P44, 2, 1, 4, 2, 1, "multiply", pump=2),
+    "pumped_odd_chain": Case(LayerShape(2, 2, 4, 8, 3, 1, 1), P44, 2, 3, 2, 2, 2, "threshold", pump=2),
+    "pumped_chains": Case(LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 1, 3, 8, 2, 1, values="corner", pump=2),
+    "pumped_generic": Case(LayerShape(4, 4, 4, 6, 3, 1, 1), P22, 2, 1, 2, 1, 1, "threshold", target="generic", pump=2),
+    "pumped_dense": Case(LayerShape(96, 2, 1, 1), P22D, 2, 1, 8, scaling="multiply", pump=2),
+    "pumped_real_weights": Case(
+        LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 2, 3, 8, 2, 2, "multiply", values="small", deepen=True, pump=2
+    ),
+    "pumped_pair": Case(LayerShape(4, 2, 3, 4, 3, 1, 1), PAIR_NARROW, 2, 3, 4, 1, 2, values="corner", pump=2),
+    # Foldings that do not divide the channels.
+    "uneven_outputs": Case(LayerShape(2, 10, 3, 5, 3, 1, 1), P44, 4, 1, 1, 1, 2, "multiply"),
+    "uneven_inputs": Case(LayerShape(3, 2, 4, 7, 3, 1, 1), P44, 2, 3, 2, 2, 1, "threshold"),
+    "uneven_both": Case(LayerShape(5, 6, 3, 6, 3, 1, 1), P44, 4, 1, 4, 1, 2, values="corner"),
+    "uneven_tracked": Case(LayerShape(5, 3, 4, 9, 3, 1, 1), TRACKED, 2, 1, 4, 1, 1, "threshold"),
+    "uneven_dense": Case(LayerShape(96, 10, 1, 1), TRACKED_DENSE, 4, 1, 36, 1, 2),
+    "uneven_head": Case(LayerShape(4, 36, 2, 4, 3, 1, 1), P44, 8, 1, 1, 1, 4, "multiply"),
+    "uneven_rows": Case(LayerShape(5, 3, 4, 5, 3, 1, 1), P44, 2, 3, 2, 2, 1, "threshold"),
+    "uneven_stride_2": Case(LayerShape(3, 5, 5, 8, 3, 2, 1), P44, 2, 1, 2, 2, 1, "multiply"),
+    "uneven_stride_2_single": Case(
+        LayerShape(3, 5, 5, 5, 3, 2, 1), packing_of(8, 2, 3, pixels=1, taps=1, channels=2), 2, 1, 2, 1, 1, "threshold"
+    ),
+    "uneven_pair": Case(LayerShape(3, 3, 3, 6, 3, 1, 1), PAIR_NARROW, 2, 1, 2, 1, 1, "multiply", values="corner"),
+    "uneven_split_weights": Case(
+        LayerShape(3, SPLIT_WEIGHTS.channels + 1, 2, 9, 3, 1, 1), SPLIT_WEIGHTS, SPLIT_WEIGHTS.channels, 1, 2, 1, 1
+    ),
+    "uneven_split_activations": Case(LayerShape(3, 3, 3, 7, 3, 1, 1), SPLIT_ACTS, 2, 1, 2, 1, 1, "multiply"),
+    "uneven_8x8": Case(LayerShape(3, 3, 4, 5, 3, 1, 1), P88, 2, 3, 2, 2, 1, values="corner"),
+    "uneven_residues": Case(LayerShape(3, 5, 3, 9, 3, 1, 1), KNOWN, 3, 1, 2, 4, 1, "multiply", values="corner"),
+    "uneven_5x5": Case(LayerShape(3, 4, 5, 6, 5, 1, 2), packing_of(4, 4, 5, pixels=2, taps=3), 3, 1, 2, 1, 1),
+    # More channels at a time than there are.
+    "wider_than_outputs": Case(
+        LayerShape(4, 5, 3, 5, 1, 1, 0), packing_of(4, 4, 1, pixels=2, channels=3), 6, 1, 3, 2, 5, "multiply"
+    ),
+    "wider_than_outputs_serial": Case(LayerShape(96, 6, 1, 1), TRACKED_DENSE, 8, 1, 10, 1, 2, "threshold"),
+    "uneven_dsp48e1": Case(LayerShape(5, 5, 3, 6, 3, 1, 1), E1, 3, 1, 3, 1, 1, "multiply", target="dsp48e1"),
+    # Multipliers without DSPs: in look-up tables, Booth's and tabulated ones, and as constant matrices.
+    "soft_parallel": Case(LayerShape(2, 2, 4, 7, 3, 1, 1), soft(4, 4, 3), 2, 3, 2, 1, 2, "multiply"),
+    "soft_serial": Case(LayerShape(4, 4, 3, 6, 3, 1, 1), soft(3, 3, 3), 1, 1, 1, 1, 1, "threshold"),
+    "soft_pixels": Case(LayerShape(3, 4, 4, 9, 3, 1, 1), soft(2, 4, 3, 4), 2, 1, 3, 4, 1, "multiply"),
+    "soft_pixels_single": Case(LayerShape(2, 2, 4, 7, 3, 1, 2), soft(5, 3, 3, 2), 1, 3, 1, 1, 1),
+    "soft_corner": Case(LayerShape(4, 2, 3, 5, 3, 1, 1), soft(8, 8, 3, 2), 2, 1, 2, 1, 1, values="corner"),
+    "soft_corner_table": Case(LayerShape(3, 2, 3, 5, 3, 1, 0), soft(3, 3, 3), 2, 1, 3, 1, 1, values="corner"),
+    "soft_signed": Case(LayerShape(2, 2, 4, 5, 3, 1, 1), soft(4, 4, 3, act_signed=True), 2, 1, 2, 1, 1, "multiply"),
+    "soft_signed_table": Case(LayerShape(2, 2, 4, 5, 3, 1, 1), soft(3, 3, 3, 2, act_signed=True), 1, 3, 1, 2, 1),
+    "soft_two_bits": Case(LayerShape(4, 4, 3, 5, 3, 1, 1), soft(2, 5, 3), 2, 3, 1, 1, 1, "multiply"),
+    "soft_5x5": Case(LayerShape(2, 2, 6, 7, 5, 1, 2), soft(4, 4, 5, 2), 1, 1, 1, 1, 1, "threshold"),
+    "soft_stride_2": Case(LayerShape(4, 4, 6, 7, 3, 2, 1), soft(4, 4, 3, 2), 2, 1, 2, 2, 1, "multiply"),
+    "soft_stride_2_single": Case(LayerShape(2, 2, 5, 5, 3, 2, 1), soft(4, 3, 3), 2, 3, 1, 1, 1),
+    "soft_1x1": Case(LayerShape(4, 6, 3, 5, 1, 1, 0), soft(4, 4, 1, 2), 6, 1, 2, 1, 3, "multiply"),
+    "soft_dense": Case(LayerShape(48, 6, 1, 1), soft(6, 4, 1), 3, 1, 4),
+    "constant": Case(LayerShape(3, 4, 5, 7, 3, 1, 1), constant(4, 8, 3), 4, 3, 3, 1, 4, "multiply"),
+    "constant_pixels": Case(LayerShape(2, 3, 4, 9, 3, 1, 1), constant(4, 8, 3, 2), 3, 3, 2, 2, 3, "threshold"),
+    "constant_four": Case(LayerShape(2, 2, 4, 10, 3, 1, 0), constant(3, 4, 3, 4), 2, 3, 2, 1, 2),
+    "constant_signed": Case(
+        LayerShape(2, 3, 4, 5, 3, 1, 1), constant(5, 6, 3, act_signed=True), 3, 3, 2, 1, 3, "multiply"
+    ),
+    "constant_corner": Case(LayerShape(3, 4, 3, 5, 3, 1, 1), constant(8, 8, 3), 4, 3, 3, 1, 4, values="corner"),
+    "constant_joined": Case(LayerShape(2, 2, 3, 5, 3, 1, 1), constant(8, 2, 3), 2, 3, 2, 1, 2),
+    "constant_5x5": Case(LayerShape(1, 2, 6, 7, 5, 1, 2), constant(4, 8, 5), 2, 5, 1, 1, 2, "multiply"),
+    "constant_stride_2": Case(LayerShape(3, 4, 6, 8, 3, 2, 1), constant(4, 8, 3, 2), 4, 3, 3, 1, 4, "multiply"),
+    "constant_stride_2_single": Case(LayerShape(3, 2, 5, 5, 3, 2, 1), constant(4, 8, 3), 2, 3, 3, 1, 2),
+    "constant_1x1": Case(LayerShape(4, 3, 3, 5, 1, 1, 0), constant(4, 4, 1), 3, 1, 4, 1, 3, "multiply"),
+    "constant_wires": Case(LayerShape(1, 2, 3, 4, 1, 1, 0), constant(2, 4, 1), 2, 1, 1, 1, 2),
+    "constant_dense": Case(LayerShape(12, 5, 1, 1), constant(4, 4, 1), 5, 1, 12, 1, 5),
     "generic": Case(LayerShape(4, 4, 4, 6, 3, 1, 1), P48, 2, 1, 2, 1, 1, "threshold", target="generic"),
 }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 
 from mixq.formats import IntFormat
 from mixq.graph import Graph
+from mixq.plan import Plan
 from tests.mixq.graphs import Chain
 
 MOST_MACS = 60_000
@@ -24,6 +26,16 @@ def scales(rng: np.random.Generator, chain: Chain, shift: int, format: IntFormat
     multiplier = rng.integers(size // 2, size + 2, channels) * rng.choice([-1, 1, 1, 1], channels)
     multiplier[0] = 0
     return chain.requantise(multiplier, rng.integers(0, format.high << shift, channels), shift, format)
+
+
+def pumped(chosen: Plan, name: str) -> Plan:
+    """The plan with one layer's DSPs at twice the clock, half as many."""
+    layer = chosen.layer(name)
+    assert layer.folding is not None
+    folding = replace(layer.folding, pump=2)
+    resources = replace(layer.resources, dsp=folding.dsps)
+    changed = replace(layer, folding=folding, resources=resources)
+    return replace(chosen, layers=tuple(changed if one is layer else one for one in chosen.layers))
 
 
 def random_chain(seed: int) -> Graph:

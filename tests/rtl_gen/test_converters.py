@@ -50,6 +50,9 @@ CHANNEL_CASES = [
     ((6, 1, 4, 3, 6), 2),
     ((6, 3, 1, 1, 2), 6),
     ((2, 2, 2, 1, 2), 2),
+    ((3, 2, 3, 1, 1), 2),
+    ((10, 2, 3, 2, 2), 4),
+    ((5, 1, 2, 1, 1), 4),
 ]
 
 
@@ -157,7 +160,7 @@ def test_chain_in_verilator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: ChannelSplit(tensor(4, 1, 1, 1, 4), lanes=3), "lanes must divide the 4 channels, not 3"),
+        (lambda: ChannelSplit(tensor(4, 1, 1, 1, 4), lanes=3), "lanes must divide the input's 4, not 3"),
         (lambda: ChannelSplit(tensor(4, 1, 1, 1, 2), lanes=4), "lanes must divide the input's 2, not 4"),
         (lambda: ChannelGather(tensor(4, 1, 1, 1, 2), lanes=1), "lanes must be a multiple of the input's 2, not 1"),
         (lambda: ChannelGather(tensor(4, 1, 1, 1, 2), lanes=0), "lanes must be at least 1, not 0"),
@@ -169,6 +172,12 @@ def test_refuses(make: Any, message: str) -> None:
     with pytest.raises(ValueError) as error:
         make()
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("stage", [ChannelSplit, ChannelGather])
+def test_channels_refuse_uneven_beats(stage: Any) -> None:
+    with pytest.raises(ValueError, match=r"^input_shape must have lanes that divide its channels, not StreamShape\("):
+        stage(tensor(5, 1, 1, 1, 2), lanes=2)
 
 
 def test_convert_refuses_another_tensor() -> None:

@@ -15,11 +15,12 @@ from amaranth.back import verilog
 
 from mixq.execute import run
 from mixq.formats import IntFormat
-from mixq.packing import candidates, solve
-from mixq.plan.folding import Folding, LayerShape
+from mixq.packing import Packing, SoftMultipliers, candidates, solve
+from mixq.plan.folding import Folding
+from mixq.plan.layer_shape import LayerShape
 from rtl_gen.convolution import Convolution, Scaling
 from sim.stage import Scenario, StageBench
-from tests.rtl_gen.convolution_cases import CASES, Case, graph_of, stage_of
+from tests.rtl_gen.convolution_cases import CASES, KNOWN, P44, TRACKED, Case, graph_of, stage_of
 from tests.rtl_gen.stages import STALLS, masks_of, random_frames, with_noise
 
 FRAMES = 4
@@ -62,7 +63,7 @@ def test_equals_interpreter(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.cocotb
 @pytest.mark.parametrize("simulator", ["verilator"])
-@pytest.mark.parametrize("name", ["same_rows", "stride_2"])
+@pytest.mark.parametrize("name", ["same_rows", "stride_2", "pumped_chain", "pumped_odd_chain"])
 def test_equals_interpreter_in_verilator(name: str, simulator: str, tmp_path: Path) -> None:
     check(CASES[name], simulator, tmp_path)
 
@@ -74,7 +75,8 @@ def test_cases_cover_what_is_supported() -> None:
     assert {f.shape.padding for f in foldings} == {0, 1, 2}
     assert {f.shape.stride for f in foldings} == {1, 2}
     assert {case.scaling for case in cases} == {"none", "multiply", "threshold"}
-    assert {part.product.act_on_wide for f in foldings for part in f.packing.parts} == {True, False}
+    packed = [f.packing for f in foldings if isinstance(f.packing, Packing)]
+    assert {part.product.act_on_wide for packing in packed for part in packing.parts} == {True, False}
     assert any(f.shape.width == 1 < f.packing.pixels for f in foldings)
     assert any(1 < f.shape.width < f.packing.pixels for f in foldings)
     assert any(f.groups > 1 and f.shape.width % f.packing.pixels for f in foldings)
@@ -93,13 +95,52 @@ def test_cases_cover_what_is_supported() -> None:
     assert any(f.cascade < f.simd for f in foldings)
     for kind in ("tracked", "split"):
         assert {getattr(f.packing, kind) for f in foldings} == {False, True}
-    pairs = {
-        (p.product.act_on_wide, p.product.residue_bits > 0) for f in foldings for p in f.packing.parts if p.product.pair
-    }
+    parts = [part.product for packing in packed for part in packing.parts]
+    pairs = {(product.act_on_wide, product.residue_bits > 0) for product in parts if product.pair}
     assert {wide for wide, _ in pairs} == {False, True} and {known for _, known in pairs} == {False, True}
     assert {f.packing.residue_bits for f in foldings} == {0, 1, 2}
+    for constant in (False, True):
+        own = [f for f in foldings if isinstance(f.packing, SoftMultipliers) and f.packing.constant == constant]
+        assert {f.shape.kernel for f in own} == {1, 3, 5}
+        assert {f.shape.stride for f in own} == {1, 2}
+        assert {f.packing.pixels for f in own} == {1, 2, 4}
+        assert {f.packing.act_signed for f in own} == {False, True}
     assert any(f.packing.tracked and f.cascade > 1 and f.folds > 1 for f in foldings)
+    assert {min(f.turns, 2) for f in foldings} == {1, 2}
+    assert any(f.turns > 1 and f.pe > f.out_lanes for f in foldings)
     assert any(f.bounds and f.summed > f.packing.accumulate_max for f in foldings)
+    pumped = [f for f in foldings if f.pump == 2]
+    assert {min(f.chain_units, 4) for f in pumped} == {1, 2, 3, 4}
+    assert {f.weight_depth > 1 for f in pumped} == {f.chains > 1 for f in pumped} == {False, True}
+    assert {f.accumulate > 1 for f in pumped} == {f.dsp_packing.product.pair for f in pumped} == {False, True}
+    uneven = {(f.folds * f.pe > f.shape.out_channels, f.words * f.lanes > f.shape.in_channels) for f in foldings}
+    assert uneven == {(outputs, inputs) for outputs in (False, True) for inputs in (False, True)}
+    for name in ("tracked", "split"):
+        own = [f for f in foldings if getattr(f.packing, name)]
+        assert any(f.folds * f.pe > f.shape.out_channels and f.words * f.lanes > f.shape.in_channels for f in own)
+    assert any(f.folds * f.pe > f.shape.out_channels and f.turns > 1 for f in foldings)
+    assert any(f.pe > f.shape.out_channels for f in foldings)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name.startswith("pumped")])
+def test_pumped_layers_have_half_the_dsps(name: str) -> None:
+    from amaranth.back import verilog
+
+    case = replace(CASES[name], target="dsp48e2")
+    text = verilog.convert(stage_of(case, graph_of(case)), strip_internal_attrs=True)
+    folding = case.folding
+    assert text.count("DSP48E2 #(") == folding.dsps == folding.columns * folding.simd * folding.packing.dsps // 2
+
+
+def test_refuses_to_pump_what_is_corrected() -> None:
+    shape = LayerShape(4, 2, 4, 9, 3, 1, 1)
+    said = "pump must be 1 where input terms at a time are odd, a sum holds one product, or lanes are corrected, not 2"
+    for packing, lanes in ((KNOWN, 2), (TRACKED, 2), (P44, 1)):
+        with pytest.raises(ValueError) as error:
+            Folding(shape, packing, pe=2, rows=1, lanes=lanes, pump=2)
+        assert str(error.value) == said
+    with pytest.raises(ValueError, match=r"^pump must be 1 or 2, not 3$"):
+        Folding(shape, P44, pe=2, rows=1, lanes=2, pump=3)
 
 
 @pytest.mark.parametrize("style", ["block", "distributed"])
@@ -128,7 +169,7 @@ def random_case(rng: random.Random) -> Case:
     kernel, stride = rng.choice([1, 3, 3, 3, 5]), rng.choice([1, 1, 2])
     shape = LayerShape(
         in_channels=rng.choice([1, 2, 3, 4, 6]),
-        out_channels=rng.choice([2, 4, 6]),
+        out_channels=rng.choice([2, 4, 5, 6]),
         height=rng.randint(1, 7),
         width=rng.randint(1, 9),
         kernel=kernel,
@@ -136,14 +177,14 @@ def random_case(rng: random.Random) -> Case:
         padding=rng.randint(0, min(2, kernel - 1)),
     )
     packing = rng.choice(candidates(rng.randint(2, 8), rng.randint(2, 8), kernel, act_signed=rng.random() < 0.2))
-    divisors = [d for d in range(1, shape.out_channels + 1) if shape.out_channels % d == 0]
-    pe = rng.choice(divisors)
+    even = rng.random() < 0.5
+    pe = rng.choice([d for d in range(1, shape.out_channels + 2) if not even or shape.out_channels % d == 0])
     case = Case(
         shape,
         packing,
         pe,
         rows=rng.choice([1, kernel]),
-        lanes=rng.choice([d for d in range(1, shape.in_channels + 1) if shape.in_channels % d == 0]),
+        lanes=rng.choice([d for d in range(1, shape.in_channels + 1) if not even or shape.in_channels % d == 0]),
         in_pixels=rng.choice([1, packing.pixels]),
         out_lanes=rng.choice([d for d in range(1, pe + 1) if pe % d == 0]),
         scaling=rng.choice(["none", "multiply", "threshold"]),

@@ -96,6 +96,8 @@ def test_refuses() -> None:
     for stage in (CodesToBeats, BeatsToCodes):
         with pytest.raises(ValueError, match=r"^shape must have 1 pixel a beat, not 2$"):
             stage(8, shape)
+        with pytest.raises(ValueError, match=r"^shape must have lanes that divide its channels, not StreamShape\("):
+            stage(8, shape.with_beat(pixels=1, lanes=3))
         with pytest.raises(ValueError, match=r"^bus_codes must be at least 1, not 0$"):
             stage(0, shape.with_beat(pixels=1, lanes=2))
         with pytest.raises(TypeError, match=r"^shape must be a StreamShape, not 4$"):

@@ -69,9 +69,9 @@ def test_reads_the_windows_in_order(name: str, seed: int) -> None:
     m = Module()
     m.submodules.buffer = buffer = LineBuffer(folding)
     m.submodules.sequencer = sequencer = Sequencer(folding)
-    for position in ("frame", "top", "slot", "group", "kernel_row", "word"):
-        m.d.comb += getattr(buffer, position).eq(getattr(sequencer, position))
-    m.d.comb += sequencer.ready.eq(buffer.ready)
+    for name in ("step", "ends", "row", "group", "kernel_row"):
+        m.d.comb += getattr(buffer, name).eq(getattr(sequencer, name))
+    m.d.comb += sequencer.granted.eq(buffer.granted)
     rng = random.Random(seed)
     codes: list[int] = []
     positions: list[tuple[bool, int]] = []

@@ -79,6 +79,11 @@ def test_refuses(shape: tuple[int, int, int], kernel: int, stride: int, message:
     assert str(error.value) == message
 
 
+def test_refuses_uneven_beats() -> None:
+    with pytest.raises(ValueError, match=r"^input_shape must have lanes that divide its channels, not StreamShape\("):
+        MaxPoolStage(StreamShape(5, 4, 4, U4, lanes=2), kernel=2, stride=2)
+
+
 def test_refuses_a_wrong_type() -> None:
     with pytest.raises(TypeError, match=r"^kernel must be an integer, not 2\.5$"):
         MaxPoolStage(StreamShape(1, 4, 4, U4), kernel=2.5, stride=2)  # type: ignore[arg-type]

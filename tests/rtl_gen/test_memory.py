@@ -42,6 +42,34 @@ def test_reads_and_writes(depth: int) -> None:
     simulator.run()
 
 
+@pytest.mark.parametrize("depth, style", [(2, "distributed"), (17, "distributed"), (17, "block"), (1, "distributed")])
+def test_an_early_register_has_the_same_timing(depth: int, style: str) -> None:
+    """Random reads and writes, never of the word that is read: data is there in the cycle after the enable."""
+    memory = DualPortMemory(8, depth, style=style, early=True)
+    rng = random.Random(depth)
+    words = [0] * depth
+
+    async def bench(ctx) -> None:  # type: ignore[no-untyped-def]
+        for _ in range(300):
+            write, read, word = rng.randrange(depth), rng.randrange(depth), rng.getrandbits(8)
+            if depth > 1:
+                ctx.set(memory.write_addr, write)
+                ctx.set(memory.read_addr, read)
+            ctx.set(memory.write_en, write != read)
+            ctx.set(memory.write_data, word)
+            ctx.set(memory.read_en, 1)
+            await ctx.tick()
+            if write != read:
+                words[write] = word
+            ctx.set(memory.write_en, 0)
+            assert ctx.get(memory.read_data) == words[read]
+
+    simulator = Simulator(memory)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
 @pytest.mark.parametrize(
     "width, depth, style", [(72, 64, "distributed"), (8, 100, "distributed"), (36, 65, "block"), (1, 4096, "block")]
 )

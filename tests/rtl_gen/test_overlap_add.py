@@ -65,7 +65,8 @@ def test_rows_are_joined(name: str) -> None:
     def word(values: np.ndarray) -> int:
         return sum(int(value) << (i * bits) for i, value in enumerate(values.reshape(-1)))
 
-    async def clock(ctx: Any) -> None:
+    async def clock(ctx: Any, next_fold: int) -> None:
+        ctx.set(dut.next_fold, next_fold)
         await ctx.tick()
         if ctx.get(dut.valid):
             outputs = ctx.get(dut.outputs)
@@ -85,21 +86,21 @@ def test_rows_are_joined(name: str) -> None:
                     ctx.set(dut.emit, folding.delay <= group < folding.delay + folding.out_groups)
                     # The second row takes the first's last outputs along, the others' leave alone.
                     ctx.set(dut.flush, folding.flush and number == 1 and group == 0)
-                    await clock(ctx)
+                    await clock(ctx, fold)
                     ctx.set(dut.update, 0)
                     ctx.set(dut.emit, 0)
                     ctx.set(dut.flush, 0)
                     ctx.set(dut.sums, (1 << len(dut.sums)) - 1)
-                    await clock(ctx)
+                    await clock(ctx, (fold + 1) % folding.folds)
             if folding.flush and number != 0:
                 for fold in range(folding.folds):
                     ctx.set(dut.fold, fold)
                     ctx.set(dut.left, word(constants.left[fold * pe : (fold + 1) * pe]))
                     ctx.set(dut.right, word(constants.right[fold * pe : (fold + 1) * pe]))
                     ctx.set(dut.flush, 1)
-                    await clock(ctx)
+                    await clock(ctx, fold)
                     ctx.set(dut.flush, 0)
-                    await clock(ctx)
+                    await clock(ctx, (fold + 1) % folding.folds)
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)

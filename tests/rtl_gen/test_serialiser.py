@@ -21,11 +21,12 @@ def test_channels_leave_in_order(name: str) -> None:
     folding = CASES[name].folding
     pixels, pe, lanes = folding.packing.pixels, folding.pe, folding.out_lanes
     dut = Serialiser(folding, BITS)
-    beats = pe // lanes
+    beats, turns = pe // lanes, folding.turns
     rng = random.Random(name)
     wanted: list[tuple[int, int, list[int]]] = []
     seen: list[tuple[int, int, list[int]]] = []
     kept = range(0, pixels, folding.shape.stride) if pixels > 1 else range(1)
+    share = len(kept) // turns
 
     async def bench(ctx: Any) -> None:
         cycle = 0
@@ -34,7 +35,7 @@ def test_channels_leave_in_order(name: str) -> None:
             nonlocal cycle
             if ctx.get(dut.x_valid):
                 x = ctx.get(dut.x)
-                values = [x >> (i * BITS) & ((1 << BITS) - 1) for i in range(len(kept) * lanes)]
+                values = [x >> (i * BITS) & ((1 << BITS) - 1) for i in range(share * lanes)]
                 seen.append((cycle, ctx.get(dut.x_group), values))
             await ctx.tick()
             cycle += 1
@@ -47,14 +48,16 @@ def test_channels_leave_in_order(name: str) -> None:
             ctx.set(dut.valid, 1)
             for beat in range(beats):
                 channels = range(beat * lanes, (beat + 1) * lanes)
-                values = [sums[channel * pixels + pixel] for pixel in kept for channel in channels]
-                wanted.append((cycle + dut.latency + beat, fold * beats + beat, values))
+                for turn in range(turns):
+                    some = kept[turn * share : (turn + 1) * share]
+                    values = [sums[channel * pixels + pixel] for pixel in some for channel in channels]
+                    wanted.append((cycle + dut.latency + beat * turns + turn, fold * beats + beat, values))
             await clock()
             ctx.set(dut.valid, 0)
             ctx.set(dut.sums, 0)
-            for _ in range(beats - 1 + rng.choice([0, 0, 1, 3])):
+            for _ in range(beats * turns - 1 + rng.choice([0, 0, 1, 3])):
                 await clock()
-        for _ in range(beats + 2):
+        for _ in range(beats * turns + 2):
             await clock()
 
     m = Module()

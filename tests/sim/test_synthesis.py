@@ -14,8 +14,12 @@ from mixq.errors import CheckFailed, UserError
 from mixq.files import write_json
 from rtl_gen.rom import verilog_sources
 from sim import synthesis
+from sim.depth import NO_PATH, Depth, LayerDepth, LogicPath
 from sim.synthesis import SHELL, Synthesis, count
 from sim.tools import Yosys, find_yosys
+from sim.yosys_process import share_out
+
+NONE = LayerDepth(NO_PATH)
 
 #: One stage of each kind of resource, named as Amaranth names modules, and two flip-flops around them.
 DESIGN = r"""
@@ -201,7 +205,7 @@ def stock(rtl: Path, module: str, family: str) -> Resources:
     _run(find_yosys(), rtl)
     found = json.loads((rtl.parent / "stock.json").read_text())["modules"]["\\" + module]["num_cells_by_type"]
     cells = {kind: number for kind, number in found.items() if not kind.startswith("$")}
-    return synthesis._resources(module, cells)
+    return synthesis.cell_resources(module, cells)
 
 
 def _run(yosys: Yosys, folder: Path) -> None:
@@ -245,19 +249,19 @@ def test_refused_verilog_is_reported_with_the_first_error(tmp_path: Path, text: 
 
 def test_a_cell_that_no_device_has_is_refused() -> None:
     with pytest.raises(CheckFailed) as caught:
-        synthesis._resources("conv", {"LUT6": 4, "$mem_v2": 3})
+        synthesis.cell_resources("conv", {"LUT6": 4, "$mem_v2": 3})
     assert str(caught.value) == "synthesis of conv leaves 3 cells $mem_v2, which the device has not"
 
 
 def test_cells_count_as_the_slices_hold_them() -> None:
     cells = {"LUT6": 3, "INV": 1, "RAM32M16": 2, "SRL16E": 5, "FDRE": 7, "FDSE": 1, "CARRY4": 9, "MUXF7": 2}
-    assert synthesis._resources("x", cells) == Resources(lut=3 + 1 + 16 + 5, ff=8)
+    assert synthesis.cell_resources("x", cells) == Resources(lut=3 + 1 + 16 + 5, ff=8)
     cells = {"RAMB18E2": 3, "RAMB36E2": 2, "URAM288": 4, "DSP48E2": 6}
-    assert synthesis._resources("x", cells) == Resources(dsp=6, bram36=3.5, uram=4)
+    assert synthesis.cell_resources("x", cells) == Resources(dsp=6, bram36=3.5, uram=4)
 
 
 def test_carry_blocks_are_of_eight_bits() -> None:
-    found = synthesis._synthesis({"a": {"CARRY4": 5}, SHELL: {"CARRY4": 2}}, "0", 0.0)
+    found = synthesis._synthesis({"a": {"CARRY4": 5}, SHELL: {"CARRY4": 2}}, {"a": NONE, SHELL: NONE}, "0", 0.0)
     assert found.carry8 == {"a": 3, SHELL: 1}
 
 
@@ -278,9 +282,9 @@ def test_stages_belong_to_layers(stage: str, layer: str) -> None:
 
 
 def test_work_is_shared_out_evenly() -> None:
-    shares = synthesis._share_out({"a": 5, "b": 4, "c": 3, "d": 2, "e": 2}, 2)
+    shares = share_out({"a": 5, "b": 4, "c": 3, "d": 2, "e": 2}, 2)
     assert shares == [["a", "d", "e"], ["b", "c"]] or shares == [["a", "d"], ["b", "c", "e"]]
-    assert synthesis._share_out({"a": 1}, 4) == [["a"]]
+    assert share_out({"a": 1}, 4) == [["a"]]
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
@@ -310,7 +314,10 @@ def test_equality_leaves_the_time_out() -> None:
 
 
 def test_keys_of_the_cache_are_json(tmp_path: Path) -> None:
-    write_json(tmp_path / "synthesis.json", {"key": "k", "cells": {SHELL: {"LUT2": 4}}})
+    depth = LayerDepth(LogicPath(Depth(2, 1, 8), "a", "b.D"), to_output=LogicPath(Depth(1), "c", "o"))
+    entry = {"key": "k", "cells": {SHELL: {"LUT2": 4}}, "depths": {SHELL: depth.report()}}
+    write_json(tmp_path / "synthesis.json", entry)
     found = synthesis._from_cache(tmp_path / "synthesis.json", "k", "1")
     assert found is not None
     assert found.total == Resources(lut=4)
+    assert found.depths == {SHELL: depth}

@@ -10,6 +10,8 @@ import pytest
 
 from mixq.execute import run
 from mixq.graph import Conv, Dense, Graph
+from mixq.plan.chain import chain
+from mixq.plan.options import offered_packings
 from tests.mixq.cli.conftest import SMALL, Run
 
 
@@ -36,6 +38,30 @@ def test_the_same_again_gives_the_same_bytes_and_keeps_the_plan(build: Path, mix
     assert outcome.status == 0
     assert [(build / name).read_bytes() for name in names] == before
     assert (build / "plan.yaml").is_file() and (build / "rtl/mixq_top.v").is_file()
+
+
+def test_a_narrow_range_is_counted_kept_and_planned_with_denser_packings(tmp_path: Path, mixq: Run) -> None:
+    words = ("--network", "digits-cnn", "--weight-bits", "4", "--act-bits", "4")
+    densities = []
+    for name in ("full", "narrow"):
+        out = tmp_path / name
+        outcome = mixq("import", "random:1", *words, "--weight-range", name, "--out", out)
+        assert outcome.status == 0
+        unit = next(unit for unit in chain(Graph.load(out)) if unit.node.name == "conv2")
+        assert unit.weight_range == name
+        densities.append(max(packing.density for packing in offered_packings(unit, "dsp48e2", 2)))
+    # The published density of 4-bit weights and activations for a row of three: 12 without -8.
+    assert densities[1] == 12 > densities[0]
+    graph = Graph.load(tmp_path / "narrow")
+    conversion = json.loads((tmp_path / "narrow/report/conversion.json").read_text())
+    assert graph.metadata["clamped_weights"] == str(sum(conversion["clamped_weights"].values())) != "0"
+    assert "clamped_weights" not in Graph.load(tmp_path / "full").metadata
+    again = tmp_path / "again"
+    checkpoint = tmp_path / "narrow/checkpoints/model.pt"
+    assert mixq("import", checkpoint, "--out", again).status == 0
+    assert Graph.load(again).nodes == graph.nodes
+    outcome = mixq("import", again, "--weight-range", "full", "--out", tmp_path / "copy")
+    assert outcome.status == 2 and "--weight-range cannot change the graph in the folder" in outcome.complaint
 
 
 def test_another_network_takes_what_followed_from_the_old_one_away(build: Path, mixq: Run) -> None:
@@ -96,6 +122,7 @@ def test_images_of_ones_own_become_the_reference(tmp_path: Path, mixq: Run) -> N
             ["random:1", *SMALL, "--input-shape", "1,1,1"],
             "images of the shape 1,1,1 are too small for digits_cnn; give larger ones",
         ),
+        (["random:1", *SMALL, "--weight-range", "wide"], "Invalid value for '--weight-range': "),
         (["random:1", *SMALL, "--images", "none.npy"], "none.npy: no such file"),
     ],
 )

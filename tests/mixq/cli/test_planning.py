@@ -14,6 +14,9 @@ from mixq.plan import Plan
 from tests.mixq.cli.conftest import Run
 from tests.mixq.graphs import Chain
 
+#: So small a network takes no DSPs where it may do without.
+DSPS = ("--board", "ultra96-v2", "--packings", "original")
+
 
 def test_the_plan_keeps_to_its_limits_and_says_what_is_full(build: Path, mixq: Run) -> None:
     outcome = mixq("plan", build, "--board", "Ultra96_V2", "--max-dsp", "12", "--clock-mhz", "200")
@@ -29,9 +32,85 @@ def test_the_plan_keeps_to_its_limits_and_says_what_is_full(build: Path, mixq: R
     assert performance["max_cycles"] == plan.cycles and performance["fps"] == plan.fps
 
 
+def test_the_plan_says_what_limits_it_and_what_is_proved(build: Path, mixq: Run) -> None:
+    outcome = mixq("plan", build, *DSPS, "--max-dsp", "12")
+    plan = Plan.load(build)
+    assert plan.limited_by == ("DSP",)
+    assert "limited by        DSP, which would let a faster design in\n" in outcome.out
+    assert (
+        "gap               0 %: proved that no design that fits is faster and none as fast is cheaper\n" in outcome.out
+    )
+    outcome = mixq("plan", build, "--board", "ultra96-v2", "--max-cycles", "2000")
+    assert "limited by        the speed that was asked for\n" in outcome.out
+    assert "gap               0 %: proved that none as fast is cheaper\n" in outcome.out
+    resources = json.loads((build / "report/estimate_layer_resources.json").read_text())
+    assert resources["shell"] == Plan.load(build).shell.report()
+
+
+def test_a_plan_can_be_held_to_the_foldings_of_another(build: Path, mixq: Run) -> None:
+    assert mixq("plan", build, *DSPS, "--max-dsp", "12").status == 0
+    first = Plan.load(build)
+    folding = build / "mine.json"
+    folding.write_bytes((build / "folding.json").read_bytes())
+    assert mixq("plan", build, *DSPS).status == 0
+    assert Plan.load(build).cycles < first.cycles
+    assert mixq("plan", build, *DSPS, "--folding", folding).status == 0
+    assert Plan.load(build).layers == first.layers
+    assert (build / "folding.json").read_bytes() == folding.read_bytes()
+    document = json.loads(folding.read_text())
+    document["conv2"] = {"PE": 5}
+    folding.write_text(json.dumps(document))
+    outcome = mixq("plan", build, *DSPS, "--folding", folding)
+    assert outcome.status == 2
+    assert outcome.complaint.startswith(f"mixq: {folding}: conv2: PE must be one of 2, 4, 8, ")
+
+
+def test_double_pumped_layers_are_said_and_have_a_second_clock(build: Path, mixq: Run) -> None:
+    words = ("plan", build, "--board", "ultra96-v2", "--max-dsp", "12", "--packings", "finn", "--clock-mhz", "250")
+    assert "second clock" not in mixq(*words).out
+    assert Plan.load(build).pumped == ()
+    outcome = mixq(*words, "--double-pump")
+    assert outcome.status == 0
+    plan = Plan.load(build)
+    assert plan.pumped
+    assert f"second clock      ap_clk2x, 500 MHz, for the DSPs of {', '.join(plan.pumped)}\n" in outcome.out
+    assert mixq("generate", build).status == 0
+    constraints = (build / "rtl/mixq_top.xdc").read_text()
+    assert "create_clock -name ap_clk -period 4.000 " in constraints
+    assert mixq("report", build).status == 0
+    page = (build / "report/index.html").read_text()
+    assert f"a second clock, ap_clk2x, of 500 MHz for DSPs of {', '.join(plan.pumped)}<" in page
+    assert page.count(", double-pumped</small>") == len(plan.pumped)
+    # Foldings of this plan are refused where there is no second clock, and of one clock that is none.
+    (build / "mine.json").write_bytes((build / "folding.json").read_bytes())
+    outcome = mixq(*words, "--folding", build / "mine.json")
+    assert outcome.status == 2 and "pump must be one of 1, not 2; 2 takes --double-pump" in outcome.complaint
+    outcome = mixq("plan", build, "--board", "ultra96-v2", "--double-pump", "--clock-mhz", "400")
+    assert outcome.status == 2
+    assert outcome.complaint.startswith("mixq: double_pump needs DSPs at 800 MHz, and those of ultra96-v2 are ")
+
+
+def test_the_frontier_as_table_file_and_picture(build: Path, mixq: Run) -> None:
+    outcome = mixq("plan", build, "--board", "ultra96-v2", "--max-dsp", "12", "--frontier")
+    assert outcome.status == 0
+    points = json.loads((build / "report/frontier.json").read_text())
+    plan = Plan.load(build)
+    assert points[0] == {"cycles": plan.cycles, "fps": plan.fps, **plan.resources.report()}
+    assert [point["cycles"] for point in points] == sorted(point["cycles"] for point in points)
+    assert outcome.out.splitlines()[0].split() == ["cycles", "frames/s", "DSP", "LUT", "FF", "BRAM"]
+    assert outcome.out.splitlines()[1].split()[0] == f"{plan.cycles:,}"
+    picture = (build / "report/frontier.svg").read_text()
+    assert picture.count("<circle") == len(points) * sum(
+        any(point[key] for point in points) for key in ("LUT", "FF", "DSP", "BRAM_36K")
+    )
+    # A plan that is not asked for one leaves none of another plan behind.
+    assert mixq("plan", build, "--board", "ultra96-v2").status == 0
+    assert not list((build / "report").glob("frontier.*"))
+
+
 def test_a_goal_gives_the_smallest_plan_that_reaches_it(build: Path, mixq: Run) -> None:
     def planned(*words: object) -> Plan:
-        assert mixq("plan", build, "--board", "ultra96-v2", *words).status == 0
+        assert mixq("plan", build, *DSPS, *words).status == 0
         return Plan.load(build)
 
     slow = planned("--max-cycles", "2000")
@@ -53,7 +132,13 @@ def test_a_goal_gives_the_smallest_plan_that_reaches_it(build: Path, mixq: Run) 
         (["--board", "zcu104", "--clock-mhz", "-1"], 2, "clock_mhz must be positive and finite, not -1.0"),
         (["--board", "zcu104", "--clock-mhz", "3e8"], 2, "--clock-mhz must be at most 10000, in MHz, not 3e+08"),
         (["--board", "zcu104", "--budget", "1.5"], 2, "budget must be above 0 and at most 1, not 1.5"),
-        (["--board", "ultra96-v2", "--max-dsp", "0"], 1, "layer conv1 does not fit: it needs a DSP, 0 are allowed"),
+        (
+            ["--board", "ultra96-v2", "--max-dsp", "0", "--packings", "finn"],
+            1,
+            "the network does not fit ultra96-v2: DSP ",
+        ),
+        (["--board", "ultra96-v2", "--packings", "all"], 2, "packings must be one of original, finn, seuer, not 'all'"),
+        (["--board", "ultra96-v2", "--folding", "/nowhere.json"], 2, "/nowhere.json: no such file"),
         (["--board", "ultra96-v2", "--max-lut", "50"], 1, "the network does not fit ultra96-v2: LUT "),
         (["--board", "ultra96-v2", "--max-cycles", "2"], 1, "no plan takes at most 2 cycles on ultra96-v2: the "),
         ([], 2, "Missing option '--board'"),

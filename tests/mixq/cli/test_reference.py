@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixq.cli.reference import render
 
-VERBS = "quickstart doctor import run plan generate verify estimate report packings test"
+VERBS = "quickstart doctor check import run plan generate verify estimate report packings test"
 
 
 def test_the_page_is_current(root: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from mixq.packing import Packing, candidates, solve
 from mixq.plan import estimate
-from mixq.plan.folding import Folding, LayerShape
+from mixq.plan.folding import Folding
+from mixq.plan.layer_shape import LayerShape
 
 P44 = solve(4, 4, accumulate=9)
 
@@ -184,13 +185,14 @@ def test_shape_refuses(fields: dict[str, int], message: str) -> None:
     "fields, message",
     [
         ({"packing": solve(4, 4, kernel=5)}, "packing must be for kernel 3, not 5"),
-        ({"pe": 4}, "pe must divide 6 and be a multiple of 1, not 4"),
-        ({"pe": 0}, "pe must divide 6 and be a multiple of 1, not 0"),
-        ({"packing": solve(8, 8, pixels=1), "pe": 3}, "pe must divide 6 and be a multiple of 2, not 3"),
+        ({"pe": 7}, "pe must be a multiple of 1 and at most 6, not 7"),
+        ({"pe": 0}, "pe must be a multiple of 1 and at most 6, not 0"),
+        ({"packing": solve(8, 8, pixels=1), "pe": 3}, "pe must be a multiple of 2 and at most 6, not 3"),
         ({"rows": 2}, "rows must be 1 or 3, not 2"),
-        ({"lanes": 3}, "lanes must divide 4, not 3"),
-        ({"lanes": 0}, "lanes must divide 4, not 0"),
+        ({"lanes": 5}, "lanes must be from 1 to 4, not 5"),
+        ({"lanes": 0}, "lanes must be from 1 to 4, not 0"),
         ({"in_pixels": 3}, "in_pixels must be 1 or 2, not 3"),
+        ({"pe": 4, "out_lanes": 4}, "out_lanes must divide 2 and leave within 12 cycles, not 4"),
         ({"out_lanes": 4}, "out_lanes must divide 6 and leave within 12 cycles, not 4"),
         ({"rows": 3, "lanes": 4}, "out_lanes must divide 6 and leave within 1 cycles, not 1"),
     ],

@@ -25,7 +25,8 @@ PRODUCT = ("layers", 0, "folding", "packing", "parts", 0, "product")
 @pytest.fixture(scope="module")
 def planned() -> Plan:
     weights = np.random.default_rng(0).integers(-7, 8, (4, 2, 3, 3))
-    return plan(Chain((2, 4, 4), IntFormat(4, False)).conv(weights, 4, padding=1).graph(), BOARD)
+    graph = Chain((2, 4, 4), IntFormat(4, False)).conv(weights, 4, padding=1).graph()
+    return plan(graph, BOARD, packings="original")
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,12 @@ def test_wrong_layers(wrong: dict[str, Any], kind: type[Exception], message: str
         ({"input_lanes": 0}, ValueError, "input_lanes must be at least 1, not 0"),
         ({"output_bus_bits": "8"}, TypeError, "output_bus_bits must be a whole number, not '8'"),
         ({"limits": 5}, TypeError, "limits must be Resources, not 5"),
+        ({"shell": None}, TypeError, "shell must be Resources, not None"),
+        ({"shell_cycles": 0}, ValueError, "shell_cycles must be at least 1, not 0"),
+        ({"least_cycles": -1}, ValueError, "least_cycles must be from 0 to 16, not -1"),
+        ({"least_cycles": 17}, ValueError, "least_cycles must be from 0 to 16, not 17"),
+        ({"price_gap": 1.5}, ValueError, "price_gap must be from 0 to 1, not 1.5"),
+        ({"limited_by": "DSP"}, TypeError, "limited_by must be a tuple of texts, not 'DSP'"),
     ],
 )
 def test_wrong_plans(planned: Plan, wrong: dict[str, Any], kind: type[Exception], message: str) -> None:
@@ -72,6 +79,8 @@ def test_wrong_plans(planned: Plan, wrong: dict[str, Any], kind: type[Exception]
     [
         (("input_lanes",), 0, "input_lanes must be at least 1, not 0"),
         (("layers",), [], "layers must be one or more of different names, not []"),
+        (("limited_by",), "DSP", "limited_by must be a list, not 'DSP'"),
+        (("shell", "lut"), "x", "lut must be a whole number, not 'x'"),
         (("layers", 0, "cycles"), "many", "cycles must be a whole number, not 'many'"),
         (("layers", 0, "resources", "lut"), "x", "lut must be a whole number, not 'x'"),
         (("layers", 0, "resources", "bram36"), "x", "bram36 of resources must be a number, not 'x'"),

@@ -14,7 +14,7 @@ import pytest
 from mixq.drawing import draw_svg, sheets
 from mixq.errors import UserError
 from mixq.graph import Graph
-from mixq.packing import solve
+from mixq.packing import Packing, solve
 from mixq.plan import Plan
 from mixq.report import write_html, write_json_reports
 from mixq.report.html import packing_entries
@@ -125,7 +125,7 @@ def test_layer_table_joins_estimate_and_count(build: Path, graph: Graph, planned
     assert row[7] == f"{estimated.ff:,}|{counts['conv3']['FF']:,}"
     assert row[8] == f"{estimated.dsp}|{counts['conv3']['DSP']}"
     assert row[9].endswith("|1.5")
-    assert table_row(text, "shell")[2:4] == ["-|77", "-|88"]
+    assert table_row(text, "shell")[2:4] == [f"{planned.shell.lut}|77", f"{planned.shell.ff}|88"]
     with pytest.raises(AssertionError, match="no row of requantise4"):
         table_row(text, "requantise4")
 
@@ -151,7 +151,8 @@ def test_slowest_stages_alone_are_marked(build: Path, planned: Plan) -> None:
 
 def test_every_packing_is_drawn_once(build: Path, planned: Plan) -> None:
     text, _ = page_of(build)
-    packings = {layer.folding.packing for layer in planned.layers if layer.folding is not None}
+    chosen = {layer.folding.packing for layer in planned.layers if layer.folding is not None}
+    packings = {packing for packing in chosen if isinstance(packing, Packing)}
     assert len(packings) > 1
     assert text.count('<figure class="packing">') == len(packings)
     titles = [row.title for packing in packings for sheet in sheets(packing) for row in sheet.rows]
@@ -277,12 +278,41 @@ def test_page_depends_on_the_folder_alone(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
+def depth_document(**layers: dict[str, object]) -> dict[str, object]:
+    """What ``mixq estimate`` writes of the depth of logic."""
+    bound = {"lut_levels": 4, "carry_bits": 48, "block_bits": 4, "bits_per_level": 22, "clock_mhz": 300}
+    return {"bound": bound, "layers": layers}
+
+
+def depth_entry(levels: int, *, within: bool) -> dict[str, object]:
+    """The deepest path of a layer, without a carry chain."""
+    names = {"from": "first<&>", "to": "second.D"}
+    return {"lut_levels": levels, "carry_chains": 0, "carry_bits": 0, "within": within, **names}
+
+
+def test_depth_is_shown_with_the_clock_as_an_assumption(build: Path) -> None:
+    assert "Logic between registers" not in Page(write_html(build).read_text()).text
+    write(
+        build, "logic_depth.json", depth_document(conv1=depth_entry(4, within=True), shell=depth_entry(2, within=True))
+    )
+    text = write_html(build).read_text()
+    assert "Logic between registers" in Page(text).text
+    assert "MHz is an assumption until a vendor tool confirms it" in Page(text).text
+    assert "first<&>" in Page(text).text and "first<&>" not in text
+    assert '<td class="text bad">no</td>' not in text
+    write(build, "logic_depth.json", depth_document(conv1=depth_entry(5, within=False)))
+    assert '<td class="text bad">no</td>' in write_html(build).read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "document", "message"),
     [
         ("accuracy.json", {"split": "test"}, "must be an object with the key 'samples'; remove it and run again"),
         ("accuracy.json", [], "must be an object with the key 'split'; remove it and run again"),
         ("synth_resources.json", {"total": {"LUT": 1}}, "must have LUT, FF, DSP, BRAM_36K, URAM for 'total'"),
+        ("logic_depth.json", {"bound": {}}, "must be an object with the key 'layers'; remove it and run again"),
+        ("logic_depth.json", {"bound": {}, "layers": {}}, "must have lut_levels, carry_bits, block_bits"),
+        ("logic_depth.json", depth_document(conv1={}), "must have lut_levels, carry_chains, carry_bits, within, from"),
         ("samples.json", [{"pixels": [[1, 256]], "label": 0, "prediction": 0, "logits": []}], "must be a list of pix"),
         ("samples.json", [{"pixels": [[1], [1, 2]], "label": 0, "prediction": 0, "logits": []}], "must be a list of"),
         ("rtlsim_performance_icarus.json", {"frames": 1}, "must be an object with the key 'simulator'"),

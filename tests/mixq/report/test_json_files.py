@@ -23,9 +23,12 @@ def test_files_hold_what_the_plan_says(build: Path, graph: Graph, planned: Plan)
         "latency_cycles": 321,
         "clock_mhz": 250.0,
         "fps": 250e6 / planned.cycles,
+        "limited_by": list(planned.limited_by),
+        "gap": 0.0,
     }
     resources = read["estimate_layer_resources.json"]
-    assert list(resources) == [*(layer.name for layer in planned.layers), "total"]
+    assert list(resources) == [*(layer.name for layer in planned.layers), "shell", "total"]
+    assert resources["shell"] == planned.shell.report()
     for layer in planned.layers:
         assert resources[layer.name] == {
             "LUT": layer.resources.lut,

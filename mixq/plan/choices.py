@@ -1,0 +1,268 @@
+"""A chain of stages as arrays: the ways to build each, the beats they take and give, cycles and resources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from mixq.board import REPORT_KEYS, Resources
+from mixq.containers import container_bits
+from mixq.errors import CheckFailed
+from mixq.graph import MaxPool, Tensor
+from mixq.plan import estimate
+from mixq.plan.chain import Unit
+from mixq.plan.conversion import bridge, bridge_cycles
+from mixq.plan.folding import Folding
+from mixq.plan.options import Options, divisors, scale_of
+from mixq.streams import StreamShape
+
+BUS_BITS = (8, 16, 32, 64, 128)
+"""Widths of an AXI stream."""
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+Beat = tuple[int, int]
+"""Pixels and channels of a beat."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to build a stage: what of it the plan says.
+
+    lanes: channels in a beat that leaves. folding: of a layer. method: of its requantisation. bus_bits: of an AXI
+    stream at either end of the chain.
+    """
+
+    lanes: int
+    folding: Folding | None = None
+    method: str | None = None
+    bus_bits: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All ways to build a stage.
+
+    name: of the node, "input stream" or "output stream" at the ends of the chain. sources, targets: shapes of beats
+    that some way takes or gives. entry, exit: (N,) which of them each way takes and gives. cycles: (N,). costs: (N, 5),
+    a column for each of REPORT_KEYS. choices: the ways themselves.
+    """
+
+    name: str
+    sources: tuple[StreamShape, ...]
+    targets: tuple[StreamShape, ...]
+    entry: IntArray
+    exit: IntArray
+    cycles: IntArray
+    costs: FloatArray
+    choices: Sequence[Choice]
+
+    @cached_property
+    def size(self) -> int:
+        """How many ways there are."""
+        return len(self.cycles)
+
+
+@dataclass(frozen=True)
+class Link:
+    """Converters between two stages, for each shape that leaves the first (B) and each that the second takes (A).
+
+    cycles: (B, A). costs: (B, A, 5). open: (B, A), whether there is a way between them.
+    """
+
+    cycles: IntArray
+    costs: FloatArray
+    open: npt.NDArray[np.bool_]
+
+
+def layer_stage(unit: Unit, found: Options) -> Stage:
+    """A convolution or dense layer with its requantisation."""
+    if not found.ways:
+        raise CheckFailed(f"layer {unit.node.name} does not fit: no way to build it takes so few DSPs")
+    shape = unit.shape
+    source = StreamShape(shape.in_channels, shape.height, shape.width, unit.source.format)
+    bases = [(base.lanes, base.out_pixels) for base in found.bases]
+    return _stage(
+        unit.node.name,
+        source,
+        _stream(unit.target),
+        [(in_pixels, bases[base][0]) for base, in_pixels, _, _ in found.ways],
+        [(bases[base][1], out_lanes) for base, _, out_lanes, _ in found.ways],
+        found.cycles,
+        found.costs,
+        _LayerChoices(found),
+    )
+
+
+class _LayerChoices(Sequence[Choice]):
+    """The ways of a layer, made when they are asked for: few of the many are."""
+
+    def __init__(self, found: Options) -> None:
+        self._found = found
+
+    def __len__(self) -> int:
+        return len(self._found.ways)
+
+    @overload
+    def __getitem__(self, way: int) -> Choice: ...
+
+    @overload
+    def __getitem__(self, way: slice) -> Sequence[Choice]: ...
+
+    def __getitem__(self, way: int | slice) -> Choice | Sequence[Choice]:
+        if isinstance(way, slice):
+            return [self[index] for index in range(len(self))[way]]
+        folding = self._found.folding(way)
+        return Choice(folding.out_lanes, folding, self._found.method(way))
+
+
+def simple_stage(unit: Unit) -> Stage:
+    """A stage that works on beats of one pixel: max-pooling, or requantisation on its own."""
+    source, target = _stream(unit.source), _stream(unit.target)
+    beats: list[Beat] = []
+    cycles: list[int] = []
+    costs: list[FloatArray] = []
+    choices: list[Choice] = []
+    for lanes in divisors(source.channels):
+        here = source.with_beat(pixels=1, lanes=lanes)
+        for method, resources in _simple(unit, here):
+            beats.append((1, lanes))
+            cycles.append(here.beats)
+            costs.append(vector(resources))
+            choices.append(Choice(lanes, method=method))
+    return _stage(
+        unit.node.name, source, target, beats, beats, np.array(cycles, np.int64), np.array(costs, np.float64), choices
+    )
+
+
+def _simple(unit: Unit, here: StreamShape) -> list[tuple[str | None, Resources]]:
+    """Requantisation and resources of a simple stage that works on beats of a shape."""
+    if isinstance(unit.node, MaxPool):
+        return [(None, estimate.max_pool(here, unit.node.kernel, unit.node.stride))]
+    buffer = estimate.fifo(unit.target.format.width * here.lanes, 8)
+    if _only_shifts(unit):
+        return [("multiply", buffer)]
+    scale = scale_of(unit, unit.source.format.width, 1, here.lanes)
+    return [(method, estimate.requantise_alone(scale, method)) for method in estimate.requantise_methods(scale)]
+
+
+def input_stage(tensor: Tensor) -> Stage:
+    """The AXI4-Stream at the input, which gives beats of one pixel.
+
+    The beats that the bus is cut into are the accelerator's: the ways differ in the bus and in the channels of a beat.
+    """
+    stream = _stream(tensor)
+    exits: list[Beat] = []
+    rows: list[tuple[int, FloatArray, Choice]] = []
+    for lanes in divisors(stream.channels):
+        here = stream.with_beat(pixels=1, lanes=lanes)
+        for bits, cycles in _buses(here):
+            exits.append((1, lanes))
+            rows.append((cycles, vector(estimate.shell_input(here, bits)), Choice(lanes, bus_bits=bits)))
+    return _end("input stream", stream, exits, rows, at_input=True)
+
+
+def output_stage(tensor: Tensor, shapes: Sequence[StreamShape]) -> Stage:
+    """The AXI4-Stream at the output, for each shape of beats that the last stage may give.
+
+    Beats of several pixels are taken apart to one, and channels are joined as far as the time asks for.
+    """
+    entries: list[Beat] = []
+    rows: list[tuple[int, FloatArray, Choice]] = []
+    for shape in shapes:
+        for lanes in divisors(shape.channels):
+            if lanes % shape.lanes:
+                continue
+            single = shape.with_beat(pixels=1, lanes=lanes)
+            pairs = bridge(shape, single)
+            between = estimate.converters(pairs)
+            for bits, cycles in _buses(single):
+                entries.append((shape.pixels, shape.lanes))
+                resources = vector(between + estimate.shell_output(single, bits))
+                rows.append((max(cycles, bridge_cycles(pairs)), resources, Choice(lanes, bus_bits=bits)))
+    return _end("output stream", _stream(tensor), entries, rows, at_input=False)
+
+
+def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]]) -> Link:
+    """The converters between neighbours; ``cache`` keeps what was counted for a pair of shapes."""
+    cycles = np.zeros((len(before.targets), len(after.sources)), np.int64)
+    costs = np.zeros((*cycles.shape, len(REPORT_KEYS)))
+    for b, target in enumerate(before.targets):
+        for a, source in enumerate(after.sources):
+            found = cache.get((target, source))
+            if found is None:
+                pairs = bridge(target, source)
+                found = cache[target, source] = bridge_cycles(pairs), vector(estimate.converters(pairs))
+            cycles[b, a], costs[b, a] = found
+    return Link(cycles, costs, np.ones(cycles.shape, np.bool_))
+
+
+def joint(before: Stage, after: Stage) -> Link:
+    """Neighbours without converters between them: the second takes what the first gives."""
+    same = np.array([[target == source for source in after.sources] for target in before.targets], np.bool_)
+    return Link(np.zeros(same.shape, np.int64), np.zeros((*same.shape, len(REPORT_KEYS))), same)
+
+
+def vector(resources: Resources) -> FloatArray:
+    """Resources as (5,) numbers in the order of REPORT_KEYS."""
+    return np.array([getattr(resources, name) for name in REPORT_KEYS], np.float64)
+
+
+def from_vector(numbers: FloatArray) -> Resources:
+    """The inverse of :func:`vector`."""
+    lut, ff, dsp, bram36, uram = (float(number) for number in numbers)
+    return Resources(int(lut), int(ff), int(dsp), bram36, int(uram))
+
+
+def _buses(here: StreamShape) -> list[tuple[int, int]]:
+    """Widths of a bus that carries beats of one pixel, each with the cycles that a frame takes on it."""
+    container = container_bits(here.format)
+    codes = here.channels * here.height * here.width
+    return [(bits, max(ceil(codes / (bits // container)), here.beats)) for bits in BUS_BITS if bits >= container]
+
+
+def _stream(tensor: Tensor) -> StreamShape:
+    return StreamShape(*tensor.shape, tensor.format)
+
+
+def _end(
+    name: str, stream: StreamShape, beats: list[Beat], rows: list[tuple[int, FloatArray, Choice]], *, at_input: bool
+) -> Stage:
+    """A stage at an end of the chain, of which one side is the bus."""
+    bus = [(1, 1)] * len(rows)
+    entries, exits = (bus, beats) if at_input else (beats, bus)
+    cycles, costs, choices = zip(*rows, strict=True)
+    return _stage(name, stream, stream, entries, exits, np.array(cycles, np.int64), np.array(costs), list(choices))
+
+
+def _stage(
+    name: str,
+    source: StreamShape,
+    target: StreamShape,
+    entries: list[Beat],
+    exits: list[Beat],
+    cycles: IntArray,
+    costs: FloatArray,
+    choices: Sequence[Choice],
+) -> Stage:
+    def classes(shape: StreamShape, beats: list[Beat]) -> tuple[tuple[StreamShape, ...], IntArray]:
+        number = {beat: index for index, beat in enumerate(sorted(set(beats)))}
+        shapes = tuple(shape.with_beat(pixels=pixels, lanes=lanes) for pixels, lanes in number)
+        return shapes, np.array([number[beat] for beat in beats], np.int64)
+
+    sources, entry = classes(source, entries)
+    targets, exit_ = classes(target, exits)
+    return Stage(name, sources, targets, entry, exit_, cycles, costs, choices)
+
+
+def _only_shifts(unit: Unit) -> bool:
+    """Whether a requantisation is the same power of two for all channels: wires then."""
+    multiplier = getattr(unit.node, "multiplier", None)
+    return multiplier is not None and bool((multiplier == multiplier[0]).all()) and int(multiplier[0]).bit_count() == 1

@@ -1,0 +1,200 @@
+"""Shortest paths through the choices of a chain, at prices for each kind of resource."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from mixq.board import REPORT_KEYS
+from mixq.plan.choices import FloatArray, IntArray, Link, Stage
+
+KINDS = len(REPORT_KEYS)
+
+
+@dataclass(frozen=True)
+class Path:
+    """A way to build every stage: its number in each, and the resources of all of them with the converters, (5,)."""
+
+    numbers: tuple[int, ...]
+    total: FloatArray
+
+
+class Column:
+    """The ways of a stage that are left, sorted by the beats that they take and give.
+
+    numbers: (n,) in the stage. entry, exit: (n,). costs: (n, 5).
+    """
+
+    def __init__(self, stage: Stage, numbers: IntArray) -> None:
+        order = np.lexsort((numbers, stage.exit[numbers], stage.entry[numbers]))
+        self.numbers: IntArray = numbers[order]
+        self.entry: IntArray = stage.entry[self.numbers]
+        self.exit: IntArray = stage.exit[self.numbers]
+        self.costs: FloatArray = stage.costs[self.numbers]
+        self.shape = len(stage.sources), len(stage.targets)
+
+    @cached_property
+    def starts(self) -> IntArray:
+        """Where each class of equal beats begins."""
+        keys = self.entry * self.shape[1] + self.exit
+        return np.flatnonzero(np.diff(keys, prepend=-1))
+
+    def cheapest(self, prices: FloatArray) -> FloatArray:
+        """(A, B): the least price of a way that takes and gives such beats, infinite where there is none."""
+        table = np.full(self.shape, np.inf)
+        first = self.starts
+        if len(first):
+            table[self.entry[first], self.exit[first]] = np.minimum.reduceat(prices, first)
+        return table
+
+    def first_at(self, prices: FloatArray, entry: int, exit_: int) -> int:
+        """Place of the first of the cheapest ways that take and give such beats."""
+        places = np.flatnonzero((self.entry == entry) & (self.exit == exit_))
+        return int(places[np.argmin(prices[places])])
+
+
+class Network:
+    """The ways and converters of a chain that take no more cycles than allowed and exceed no limit on their own.
+
+    limits: (5,), infinite where there is none.
+    """
+
+    def __init__(self, stages: Sequence[Stage], links: Sequence[Link], cycles: float, limits: FloatArray) -> None:
+        self.stages = stages
+        self.links = links
+        self.limits = limits
+        self.open = [
+            np.where(link.open & (link.cycles <= cycles) & (link.costs <= limits).all(2), 0.0, np.inf) for link in links
+        ]
+        kept = [
+            np.flatnonzero((stage.cycles <= cycles) & (stage.costs <= limits).all(1)).astype(np.int64)
+            for stage in stages
+        ]
+        self.columns = [Column(stage, numbers) for stage, numbers in zip(stages, kept, strict=True)]
+
+    @property
+    def size(self) -> int:
+        """Ways in all."""
+        return sum(len(column.numbers) for column in self.columns)
+
+    def has(self, path: Path) -> bool:
+        """Whether all ways of a path are left."""
+        return all((column.numbers == own).any() for column, own in zip(self.columns, path.numbers, strict=True))
+
+    def only(self, kept: Sequence[IntArray]) -> None:
+        """Leave only the ways at these places of each column."""
+        self.columns = [
+            Column(stage, column.numbers[places])
+            for stage, column, places in zip(self.stages, self.columns, kept, strict=True)
+        ]
+
+    def blocked(self) -> int | None:
+        """The first stage that no path from the input reaches the other side of; None where one reaches the output."""
+        reached = np.zeros(len(self.stages[0].sources))
+        nothing = np.zeros(KINDS)
+        for index, column in enumerate(self.columns):
+            beyond = _step(reached, column.cheapest(column.costs @ nothing))
+            if index < len(self.links):
+                beyond = _step(beyond, self.open[index])
+            if not np.isfinite(beyond).any():
+                return index
+            reached = beyond
+        return None
+
+    def shortest(self, prices: FloatArray) -> tuple[float, Path] | None:
+        """The path of the least price and that price; of equal ones the first. None where there is no path."""
+        ways = [column.costs @ prices for column in self.columns]
+        tables = [column.cheapest(price) for column, price in zip(self.columns, ways, strict=True)]
+        between = [link.costs @ prices + mask for link, mask in zip(self.links, self.open, strict=True)]
+        entries = [np.zeros(len(self.stages[0].sources))]
+        exits = []
+        for index, table in enumerate(tables):
+            exits.append(_step(entries[-1], table))
+            if index < len(between):
+                entries.append(_step(exits[-1], between[index]))
+        price = float(exits[-1].min())
+        if not np.isfinite(price):
+            return None
+        exit_ = int(exits[-1].argmin())
+        numbers: list[int] = []
+        total = np.zeros(KINDS)
+        for index in range(len(tables) - 1, -1, -1):
+            column = self.columns[index]
+            entry = int((entries[index] + tables[index][:, exit_]).argmin())
+            place = column.first_at(ways[index], entry, exit_)
+            numbers.append(int(column.numbers[place]))
+            total = total + column.costs[place]
+            if index:
+                before = int((exits[index - 1] + between[index - 1][:, entry]).argmin())
+                total = total + self.links[index - 1].costs[before, entry]
+                exit_ = before
+        return price, Path(tuple(reversed(numbers)), total)
+
+    def through(self, prices: FloatArray) -> list[FloatArray]:
+        """For each column (n,): the least price of a path that takes each way; infinite where none does."""
+        ways = [column.costs @ prices for column in self.columns]
+        tables = [column.cheapest(price) for column, price in zip(self.columns, ways, strict=True)]
+        between = [link.costs @ prices + mask for link, mask in zip(self.links, self.open, strict=True)]
+        entries = [np.zeros(len(self.stages[0].sources))]
+        for index, table in enumerate(tables[:-1]):
+            entries.append(_step(_step(entries[-1], table), between[index]))
+        beyond = [np.zeros(len(self.stages[-1].targets))]
+        for index in range(len(tables) - 1, 0, -1):
+            beyond.append(_step(_step(beyond[-1], tables[index].T), between[index - 1].T))
+        beyond.reverse()
+        return [
+            entries[index][column.entry] + ways[index] + beyond[index][column.exit]
+            for index, column in enumerate(self.columns)
+        ]
+
+    def total(self, numbers: Sequence[int]) -> FloatArray:
+        """Resources of a path given by the number of the way in each stage."""
+        total = np.zeros(KINDS)
+        for index, (stage, number) in enumerate(zip(self.stages, numbers, strict=True)):
+            total = total + stage.costs[number]
+            if index:
+                before = self.stages[index - 1]
+                total = total + self.links[index - 1].costs[before.exit[numbers[index - 1]], stage.entry[number]]
+        return total
+
+    def drop_dominated(self) -> None:
+        """Leave out ways that take no less of anything than another of the same beats; of equal ones keep the first."""
+        self.only([_undominated(column) for column in self.columns])
+
+    def within(self, kinds: npt.NDArray[np.bool_]) -> Network:
+        """The same network with the limits of some kinds of resources alone, and of them the ways that take least."""
+        found = copy(self)
+        found.limits = np.where(kinds, self.limits, np.inf)
+        found.only([_undominated(column, kinds) for column in self.columns])
+        return found
+
+
+def _step(prices: FloatArray, table: FloatArray) -> FloatArray:
+    """(B,) least sums of prices (A,) and a table (A, B)."""
+    step: FloatArray = (prices[:, None] + table).min(0)
+    return step
+
+
+def _undominated(column: Column, kinds: npt.NDArray[np.bool_] | None = None) -> IntArray:
+    """Places of ways that none dominates; kinds: of resources that count, by default all."""
+    kept: list[IntArray] = []
+    counted = column.costs if kinds is None else column.costs[:, kinds]
+    bounds = [*column.starts.tolist(), len(column.numbers)]
+    for start, end in pairwise(bounds):
+        costs = counted[start:end]
+        # Sorted, whatever dominates a way stands before it.
+        order = np.lexsort((np.arange(end - start), *costs.T[::-1]))
+        places: list[int] = []
+        front = np.empty((0, costs.shape[1]))
+        for place in order:
+            if not (front <= costs[place]).all(1).any():
+                places.append(int(place))
+                front = np.vstack((front, costs[place]))
+        kept.append(np.array(sorted(places), np.int64) + start)
+    return np.concatenate(kept) if kept else np.empty(0, np.int64)
