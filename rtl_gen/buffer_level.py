@@ -75,7 +75,7 @@ class BufferLevel(wiring.Component):
         row_moves = [-move for move in moves]
         if scan.steps > 1:
             # It is needed at a row's last group.
-            move = scheduled_late(m, row, row_moves, name="scout_row_move")
+            move = scheduled_late(m, row, row_moves, cycles=scan.steps, name="scout_row_move")
         else:
             move = scheduled(m, advance & last, row, row_moves, name="scout_row_move")
         step = scheduled(m, advance, group, [-step for step in inner], name="scout_step")
@@ -100,9 +100,10 @@ class BufferLevel(wiring.Component):
         ring = self._folding.buffer_rows * scan.groups
         free = Signal(signed(_bits(1, ring + max(moves))), init=ring - 1)
         row_moves = [move - 1 for move in moves]
-        if scan.steps * self._folding.weight_depth > 1:
+        cycles = scan.steps * self._folding.weight_depth
+        if cycles > 1:
             # It is needed with a row's last step.
-            move = scheduled_late(m, self.row, row_moves, name="row_move")
+            move = scheduled_late(m, self.row, row_moves, cycles=cycles, name="row_move")
         else:
             move = scheduled(m, self.step & self.ends.row, self.row, row_moves, name="row_move")
         freed = self.top_valid & self.group_valid & self.ends.group

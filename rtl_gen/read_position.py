@@ -11,6 +11,8 @@ from amaranth.lib.wiring import In, Out
 from mixq.plan.folding import Folding
 from rtl_gen.counters import advanced, carry_places
 
+_LUT_INPUTS = 6
+
 
 class Ends(data.StructLayout):
     """Which loops of :class:`mixq.plan.folding.Folding` the current step ends, all inner ones included.
@@ -38,12 +40,25 @@ def scheduled(m: Module, step: Value, position: Signal, values: Sequence[int], *
     return register
 
 
-def scheduled_late(m: Module, position: Signal, values: Sequence[int], *, name: str) -> Value:
-    """Like :func:`scheduled`, but a cycle behind the position, so that nothing waits for what moves that."""
+def scheduled_late(m: Module, position: Signal, values: Sequence[int], *, cycles: int, name: str) -> Value:
+    """Like :func:`scheduled`, but a cycle behind the position, so that nothing waits for what moves that.
+
+    cycles: that a position lasts, at least 2. Positions that a look-up table does not tell apart are told a cycle
+    before where there is time for it.
+    """
     if len(set(values)) == 1:
         return Const(values[0])
     register = _value_register(values, name)
-    _follow(m, position, register, [values[-1], *values[:-1]], values)
+    before = [values[-1], *values[:-1]]
+    if len(position) <= _LUT_INPUTS or cycles < 3:
+        _follow(m, position, register, before, values)
+        return register
+    for at, (old, new) in enumerate(zip(before, values, strict=True)):
+        if old != new:
+            here = Signal(name=f"{name}_{at}")
+            m.d.sync += here.eq(position == at)
+            with m.If(here):
+                m.d.sync += register.eq(new)
     return register
 
 

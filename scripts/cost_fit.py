@@ -65,7 +65,7 @@ def components(sample: Sample, *, apart: bool = False) -> dict[str, Terms]:
             **estimate.requantise_components(scale, spec["method"]),
             "fifo": stage_features.fifo(scale.out_bits * folding.out_pixels * folding.out_lanes, depth),
         }
-    if kind == "requantise":
+    if kind in ("requantise", "parallel"):
         scale = alone_scale(sample)
         own = {"alone": stage_features.alone(scale, spec["method"])}
         return {**estimate.requantise_components(scale, spec["method"]), **own}
@@ -88,7 +88,7 @@ def counted(sample: Sample, counts: StageCounts) -> dict[str, Resources]:
         if unknown:
             raise ValueError(f"components must have terms in the model, not {unknown!r}")
         return found
-    if sample.kind == "requantise":
+    if sample.kind in ("requantise", "parallel"):
         parts = counts.components
         return {
             sample.spec["method"]: parts["unit"],
@@ -104,7 +104,7 @@ def estimated(sample: Sample) -> Resources:
     if kind == "convolution":
         bits, scale = layer_numbers(sample)
         return estimate.layer(sample.folding, bits, scale, spec["method"])
-    if kind == "requantise":
+    if kind in ("requantise", "parallel"):
         return estimate.requantise_alone(alone_scale(sample), spec["method"])
     if kind == "max_pool":
         return estimate.max_pool(stream_of(spec), spec["kernel"], spec["stride"])

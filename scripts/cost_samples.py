@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any
@@ -251,6 +251,13 @@ def _alone(rng: np.random.Generator) -> dict[str, Any] | None:
     return beats and {**beats, "bits": 8, "out_bits": out_bits, "method": str(rng.choice(["multiply", "threshold"]))}
 
 
+def _parallel(rng: np.random.Generator) -> dict[str, Any]:
+    """Requantisation of all channels at a time, each by constants of its own."""
+    channels, bits, out_bits = int(rng.choice([8, 10, 16, 24, 32])), int(rng.integers(8, 15)), int(rng.integers(1, 5))
+    beats = {"channels": channels, "size": 8, "bits": bits, "pixels": 1, "lanes": channels, "signed": True}
+    return {**beats, "out_bits": out_bits, "method": str(rng.choice(["multiply", "threshold", "threshold"]))}
+
+
 def _buses(rng: np.random.Generator) -> dict[str, Any] | None:
     beats, other = _beats(rng, most=64), _beats(rng, most=64)
     if beats is None or other is None:
@@ -259,16 +266,23 @@ def _buses(rng: np.random.Generator) -> dict[str, Any] | None:
     return {"input": beats, "output": other, "input_bus_bits": buses[0], "output_bus_bits": buses[1]}
 
 
-_DRAWS = {"max_pool": _pool, "pixels": _pixels, "channels": _channels, "requantise": _alone, "shell": _buses}
+_DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any] | None]] = {
+    "max_pool": _pool,
+    "pixels": _pixels,
+    "channels": _channels,
+    "requantise": _alone,
+    "shell": _buses,
+    "parallel": _parallel,
+}
 
 
 def requantise_values(sample: Sample) -> RequantiseValues:
     """Constants of a requantisation on its own."""
     spec, rng = sample.spec, np.random.default_rng(sample.seed)
-    scale = 2 ** (16 + spec["out_bits"]) / 256
+    scale = 2 ** (16 + spec["out_bits"] - spec["bits"])
     multiplier = np.rint(scale * rng.uniform(0.6, 1.6, spec["channels"])).astype(np.int64)
     bias = np.rint(rng.normal(0, 2.0 ** (14 + spec["out_bits"]), spec["channels"])).astype(np.int64)
-    forms = IntFormat(spec["bits"], False), IntFormat(spec["out_bits"], False)
+    forms = IntFormat(spec["bits"], spec.get("signed", False)), IntFormat(spec["out_bits"], False)
     return RequantiseValues(tuple(multiplier.tolist()), tuple(bias.tolist()), 16, *forms)
 
 
@@ -295,13 +309,17 @@ def _shell(sample: Sample) -> AxisTop:
     return AxisTop(inner, input_bus_bits=spec["input_bus_bits"], output_bus_bits=spec["output_bus_bits"])
 
 
+def _requantise(sample: Sample) -> RequantiseStage:
+    spec = sample.spec
+    return RequantiseStage(requantise_values(sample), stream_of(spec), name="layer", method=spec["method"])
+
+
 _STAGES: dict[str, Any] = {
     "convolution": _convolution,
     "max_pool": lambda s: MaxPoolStage(stream_of(s.spec), kernel=s.spec["kernel"], stride=s.spec["stride"]),
     "pixels": lambda s: converter(*ends_of(s.spec)),
     "channels": lambda s: converter(*ends_of(s.spec)),
-    "requantise": lambda s: RequantiseStage(
-        requantise_values(s), stream_of(s.spec), name="layer", method=s.spec["method"]
-    ),
+    "requantise": _requantise,
+    "parallel": _requantise,
     "shell": _shell,
 }

@@ -204,7 +204,8 @@ def _built(design: Design, made: Plan) -> Measured:
     generated = time.perf_counter()
     codes, expected = np.load(folder.codes)[:FRAMES], np.load(folder.expected)[:FRAMES]
     found = verify_frames(folder, graph, codes, expected, simulator="verilator", stalls="none", seed=0)
-    found.check()
+    if found.performance.mismatches or found.protocol_errors:
+        found.check()
     building = time.perf_counter() - generated - found.performance.sim_seconds
     synthesis = count_resources(folder)
     deepest = worst(depth.registers for depth in synthesis.depths.values()).depth

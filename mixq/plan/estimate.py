@@ -134,8 +134,7 @@ def _requantisation(scale: Scale, method: str) -> Resources:
 def requantise_components(scale: Scale, method: str) -> dict[str, Terms]:
     """Terms of a requantisation unit and of its memories."""
     unit = stage_features.threshold(scale) if method == "threshold" else stage_features.multiply(scale)
-    memory = stage_features.requantise_memory(scale, method)
-    return {method: unit, "requantise_memory": ((memory.lut,), (memory.ff,))}
+    return {method: unit, "requantise_memory": stage_features.requantise_words(scale, method)}
 
 
 def requantise_methods(scale: Scale) -> list[str]:

@@ -163,14 +163,22 @@ def threshold(scale: Scale) -> Terms:
     width, levels = scale.bits + 1, scale.out_bits
     falls = scale.count * width if scale.falls else 0
     compared = scale.count * levels * width
+    # Thresholds of a single group of channels are constants: one at the first level, few at the others.
     constant = scale.count * width if scale.groups == 1 else 0
+    few = compared - constant if scale.groups == 1 else 0
     # Levels in block RAM wait a cycle longer: their delays are shift registers.
     slow = sum(_is_block(scale, level) for level in range(levels))
     codes = scale.count * sum(2 * level for level in range(levels) if not _is_block(scale, level))
     group = 2 * (levels - 1 - min(slow, levels - 1)) * _bits(scale.groups)
     delays = scale.count * scale.bits * max(0, 2 * (levels - slow) - 1 - (scale.groups == 1))
     shifted = scale.count * slow * (scale.bits + levels / 2)
-    return (compared - constant, constant, falls, shifted, 1.0), (delays, scale.count * levels, codes, group, 1.0)
+    return (compared - constant - few, constant, few, falls, shifted, 1.0), (
+        delays,
+        scale.count * levels,
+        codes,
+        group,
+        1.0,
+    )
 
 
 def _is_block(scale: Scale, level: int) -> bool:
@@ -178,6 +186,13 @@ def _is_block(scale: Scale, level: int) -> bool:
     width = scale.bits + 1
     words = (width + int(scale.falls)) * scale.lanes if level == 0 else width
     return memory_style(words, scale.groups << level) == "block"
+
+
+def requantise_words(scale: Scale, method: str) -> Terms:
+    """Memories of a requantisation; those of a single group of channels have few words, whose columns are alike."""
+    memory = requantise_memory(scale, method)
+    few = scale.groups == 1
+    return (memory.lut * (not few), memory.lut * few), (memory.ff * (not few), memory.ff * few)
 
 
 def requantise_memory(scale: Scale, method: str) -> Resources:
@@ -294,9 +309,9 @@ def bus(bits: int, container: int, beats: StreamShape) -> tuple[float, float, fl
 
 TERMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "multiply": (("rows", "digits", "clamped", "codes", "factors"), ("rows", "digits", "codes", "delayed", "factors")),
-    "requantise_memory": (("memory",), ("memory",)),
+    "requantise_memory": (("memory", "few"), ("memory", "few")),
     "threshold": (
-        ("compared", "constant", "falls", "shifted", "fixed"),
+        ("compared", "constant", "few", "falls", "shifted", "fixed"),
         ("delayed", "reached", "codes", "groups", "fixed"),
     ),
     "fifo": (("memory", "counters", "registers", "fixed"), ("memory", "counters", "registers", "fixed")),

@@ -236,6 +236,9 @@ CASES: dict[str, Case] = {
         LayerShape(8, 2, 3, 5, 3, 1, 1), P44, 2, 3, 8, 2, 2, "multiply", values="small", deepen=True, pump=2
     ),
     "pumped_pair": Case(LayerShape(4, 2, 3, 4, 3, 1, 1), PAIR_NARROW, 2, 3, 4, 1, 2, values="corner", pump=2),
+    # More rows than a look-up table tells apart.
+    "tall": Case(LayerShape(1, 2, 70, 5, 3, 1, 1), P48, 2, 1, 1, 1, 2, "threshold"),
+    "tall_stride_2": Case(LayerShape(2, 2, 134, 8, 3, 2, 1), P44, 1, 3, 2, 1, 1, "multiply"),
     # Foldings that do not divide the channels.
     "uneven_outputs": Case(LayerShape(2, 10, 3, 5, 3, 1, 1), P44, 4, 1, 1, 1, 2, "multiply"),
     "uneven_inputs": Case(LayerShape(3, 2, 4, 7, 3, 1, 1), P44, 2, 3, 2, 2, 1, "threshold"),

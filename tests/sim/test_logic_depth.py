@@ -34,10 +34,10 @@ CONVOLUTIONS = [
     "tracked_dense",
     "tracked_corner",
     "pair_corner",
-    "split_activations",
     "one_pixel",
     "constant_1x1",
     "real_weights_deep",
+    "tall",
 ]
 QUICK = ["pool_3", "group", "same_serial"]
 

@@ -39,8 +39,8 @@ def test_components_are_counted_apart() -> None:
 
 @pytest.mark.slow
 def test_registers_of_a_converter_are_all_counted() -> None:
-    # A beat of 4 codes is held while its halves leave through two registers; a bit each for the part, the beat held and
-    # two for the level of the buffer.
+    # A beat of 4 codes is held while its halves leave through two registers; a bit each for the part, for its being the
+    # last, and for the beat held, and two for the level of the buffer.
     before = BEATS.with_beat(pixels=1, lanes=4)
     counts = measure(StageVerilog.of(converter(before, BEATS)))
-    assert counts.flat.ff == 32 + 2 * 16 + 1 + 1 + 2
+    assert counts.flat.ff == 32 + 2 * 16 + 1 + 1 + 1 + 2
