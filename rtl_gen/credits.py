@@ -41,6 +41,7 @@ class CreditedOutput(wiring.Component):
     ``result_valid`` (0: in the same cycle); ``depth`` in results, by default the smallest that lets the
     pipeline run at one issue a cycle when the output does not stall: ``latency`` of the pipeline + that of
     the FIFO + 1 cycle for the place to be free again; a smaller one lowers the throughput and nothing else;
+    ``burst``: results that are added to the default depth, so that as many find a place while the output stalls;
     ``style`` of the FIFO's memory.
 
     Members: ``can_issue``: a place is free (from a register, no path from ``o.ready``); ``issue``: takes it;
@@ -52,11 +53,14 @@ class CreditedOutput(wiring.Component):
     Raises: TypeError, ValueError for a width below 1, a negative latency or a depth below 2.
     """
 
-    def __init__(self, width: int, *, latency: int, depth: int | None = None, style: str = "auto") -> None:
+    def __init__(
+        self, width: int, *, latency: int, depth: int | None = None, burst: int = 0, style: str = "auto"
+    ) -> None:
         self._width = checked_int("width", width, low=1)
         self._latency = checked_int("latency", latency, low=0)
         # 2 of the memory FIFO and 1 for the credit's way back.
-        self._depth = self._latency + 3 if depth is None else checked_int("depth", depth, low=2)
+        least = self._latency + 3 + checked_int("burst", burst, low=0)
+        self._depth = least if depth is None else checked_int("depth", depth, low=2)
         self._fifo = StreamFifo(self._width, self._depth, style=style)
         super().__init__(
             {

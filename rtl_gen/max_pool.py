@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from mixq.formats import IntFormat
+from mixq.plan.conversion import burst_beats
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_int
 from rtl_gen.counters import advanced, carry_places, decremented, loop_counter
@@ -156,7 +157,8 @@ class MaxPoolStage(Stage):
         height, width = ((size - kernel) // stride + 1 for size in (input_shape.height, input_shape.width))
         super().__init__(input_shape, replace(input_shape, height=height, width=width))
         bits = self.output_shape.payload_bits
-        self._output = CreditedOutput(bits, latency=2 * SlidingMax.LATENCY)
+        burst = burst_beats(input_shape)
+        self._output = CreditedOutput(bits, latency=2 * SlidingMax.LATENCY, burst=burst)
         self._style = style
 
     @property

@@ -8,6 +8,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
+from mixq.plan.conversion import burst_beats
 from mixq.streams import StreamShape
 from rtl_gen.checks import checked_int
 from rtl_gen.counters import incremented, loop_counter
@@ -130,7 +131,8 @@ class Group(Stage):
         pixels = checked_int("pixels", pixels, low=1)
         super().__init__(input_shape, input_shape.with_beat(pixels=pixels, lanes=input_shape.lanes))
         self._style = style
-        self._output = CreditedOutput(self.output_shape.payload_bits, latency=self._PIPELINE)
+        burst = burst_beats(input_shape)
+        self._output = CreditedOutput(self.output_shape.payload_bits, latency=self._PIPELINE, burst=burst)
 
     @property
     def latency(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 from typing import overload
@@ -52,7 +52,8 @@ class Stage:
 
     name: of the node, "input stream" or "output stream" at the ends of the chain. sources, targets: shapes of beats
     that some way takes or gives. entry, exit: (N,) which of them each way takes and gives. cycles: (N,). costs: (N, 5),
-    a column for each of REPORT_KEYS. choices: the ways themselves.
+    a column for each of REPORT_KEYS. choices: the ways themselves. bursts: what it gives comes in some rows of its
+    input alone, as fast as it works.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Stage:
     cycles: IntArray
     costs: FloatArray
     choices: Sequence[Choice]
+    bursts: bool = False
 
     @cached_property
     def size(self) -> int:
@@ -137,9 +139,10 @@ def simple_stage(unit: Unit) -> Stage:
             cycles.append(here.beats)
             costs.append(vector(resources))
             choices.append(Choice(lanes, method=method))
-    return _stage(
+    stage = _stage(
         unit.node.name, source, target, beats, beats, np.array(cycles, np.int64), np.array(costs, np.float64), choices
     )
+    return replace(stage, bursts=isinstance(unit.node, MaxPool))
 
 
 def _simple(unit: Unit, here: StreamShape) -> list[tuple[str | None, Resources]]:
@@ -201,7 +204,19 @@ def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape
                 pairs = bridge(target, source)
                 found = cache[target, source] = bridge_cycles(pairs), vector(estimate.converters(pairs))
             cycles[b, a], costs[b, a] = found
+            if before.bursts:
+                cycles[b, a] = max(found[0], _burst_cycles(before.sources[b], target, max(found[0], source.beats)))
     return Link(cycles, costs, np.ones(cycles.shape, np.bool_))
+
+
+def _burst_cycles(taken: StreamShape, given: StreamShape, cycles: int) -> int:
+    """Cycles of a frame that keep a stage that gives in bursts from waiting for what comes after it.
+
+    taken, given: its beats. cycles: of a frame, as what comes after it works. That has the time of those rows alone in
+    which something is given. 0 where the stage itself is no faster: it gives the time then.
+    """
+    paced = ceil(cycles * taken.height / given.height)
+    return paced if paced > taken.beats else 0
 
 
 def joint(before: Stage, after: Stage) -> Link:

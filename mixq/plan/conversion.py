@@ -79,3 +79,12 @@ def flattened(shape: StreamShape) -> StreamShape:
 def bridge_cycles(pairs: list[tuple[StreamShape, StreamShape]]) -> int:
     """Cycles that converters take for a frame; 0 where there are none."""
     return max((max(before.beats, after.beats) for before, after in pairs), default=0)
+
+
+def burst_beats(shape: StreamShape) -> int:
+    """Beats of a pixel that a stage gives one a cycle, more than are needed on the average: those of one pixel.
+
+    shape: what the stage takes. So many find a place at its output, so that it need not wait where each is then cut
+    into parts; beats of one channel are not cut.
+    """
+    return shape.channel_groups if shape.lanes > 1 else 0

@@ -8,6 +8,7 @@ from functools import cache
 from math import ceil, gcd
 
 from mixq.board import Resources
+from mixq.plan.conversion import burst_beats
 from mixq.plan.layer_features import Terms
 from mixq.plan.memories import memory_style, ram, rom
 from mixq.streams import StreamShape
@@ -257,7 +258,7 @@ def max_pool(source: StreamShape, kernel: int, stride: int) -> tuple[Terms, Reso
     memory = memories[0] + memories[1]
     compared = 2 * (kernel - 1) * bits
     held = sum((kernel - 1) * bits for depth in depths if depth == 1)
-    output = ram(bits, 6)
+    output = ram(bits, 6 + burst_beats(source))
     counters = sum(_bits(n) for n in (source.width, source.height, words, depths[1]))
     lut = (memory.lut + output.lut, compared, counters, held, 1.0)
     addresses = _bits(depths[0]) + 3 * _bits(depths[1])
@@ -276,7 +277,7 @@ def pixels(before: StreamShape, after: StreamShape) -> tuple[Terms, Resources]:
         lut = (memory.lut + output.lut, beat * count / 3, 0.0, counters, 1.0)
         return (lut, (memory.ff + output.ff, beat, counters, 0.0, 1.0)), memory + output
     stored = ram(beat, groups).times(count - 1)
-    output = ram(after.payload_bits, 4)
+    output = ram(after.payload_bits, 4 + burst_beats(before))
     lut = (stored.lut + output.lut, 0.0, after.payload_bits, counters, 1.0)
     return (lut, (stored.ff + output.ff, after.payload_bits, counters, beat, 1.0)), stored + output
 

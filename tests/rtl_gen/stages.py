@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from amaranth.hdl import Module
+from amaranth.lib import wiring
 
 from mixq.streams import StreamShape
+from rtl_gen.interfaces import Stage
 from sim.stage import Scenario, StageBench
 
 STALLS = (("random", "random"), ("none", "slow"), ("slow", "none"), ("none", "wait"))
@@ -65,3 +68,25 @@ def hold(
     ends = seen.last_output_cycles[frames // 2 :]
     assert len(ends) >= 2
     assert {later - earlier for earlier, later in pairwise(ends)} == {component.cycles_per_frame}
+
+
+class StageChain(Stage):
+    """Stages one behind the other."""
+
+    def __init__(self, stages: list[Stage]) -> None:
+        self.stages = stages
+        super().__init__(stages[0].input_shape, stages[-1].output_shape)
+
+    @property
+    def cycles_per_frame(self) -> int:
+        return max(stage.cycles_per_frame for stage in self.stages)
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        before = wiring.flipped(self.i)
+        for at, stage in enumerate(self.stages):
+            m.submodules[f"stage{at}"] = stage
+            wiring.connect(m, before, stage.i)
+            before = stage.o
+        wiring.connect(m, before, wiring.flipped(self.o))
+        return m

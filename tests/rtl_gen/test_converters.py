@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.hdl import Fragment, Module
-from amaranth.lib import wiring
+from amaranth.hdl import Fragment
 
 from mixq.formats import IntFormat
 from mixq.streams import StreamShape
 from rtl_gen.converters import ChannelGather, ChannelSplit, Group, Ungroup, convert
-from rtl_gen.interfaces import Stage
-from tests.rtl_gen.stages import hold, masks_of, random_frames, with_noise
+from tests.rtl_gen.stages import StageChain, hold, masks_of, random_frames, with_noise
 
 S3 = IntFormat(3, True)
 
@@ -88,28 +86,6 @@ def test_group(shape: tuple[int, int, int, int, int], tmp_path: Path) -> None:
     check(Group(tensor(channels, height, width, 1, lanes), pixels=pixels), "icarus", tmp_path)
 
 
-class Chain(Stage):
-    """Stages one behind the other."""
-
-    def __init__(self, stages: list[Stage]) -> None:
-        self.stages = stages
-        super().__init__(stages[0].input_shape, stages[-1].output_shape)
-
-    @property
-    def cycles_per_frame(self) -> int:
-        return max(stage.cycles_per_frame for stage in self.stages)
-
-    def elaborate(self, platform: Any) -> Module:
-        m = Module()
-        before = wiring.flipped(self.i)
-        for at, stage in enumerate(self.stages):
-            m.submodules[f"stage{at}"] = stage
-            wiring.connect(m, before, stage.i)
-            before = stage.o
-        wiring.connect(m, before, wiring.flipped(self.o))
-        return m
-
-
 # source and target (pixels, lanes) of a tensor with 12 channels, 2 rows of 5 pixels; the names of the stages; cycles
 # a frame.
 CHAINS = [
@@ -143,7 +119,7 @@ def test_convert_of_equal_shapes_is_empty() -> None:
 @pytest.mark.cocotb
 @pytest.mark.parametrize("source, target, names, cycles", CHAINS[:1] + CHAINS[5:])
 def test_chain(source: tuple[int, int], target: tuple[int, int], names: list[str], cycles: int, tmp_path: Path) -> None:
-    chain = Chain(convert(tensor(12, 2, 5, *source), tensor(12, 2, 5, *target)))
+    chain = StageChain(convert(tensor(12, 2, 5, *source), tensor(12, 2, 5, *target)))
     assert chain.cycles_per_frame == cycles
     # What the latencies of the parts add up to depends on their rates: no part claims it.
     check(chain, "icarus", tmp_path, known_latency=False)
@@ -153,7 +129,7 @@ def test_chain(source: tuple[int, int], target: tuple[int, int], names: list[str
 @pytest.mark.verilator
 def test_chain_in_verilator(tmp_path: Path) -> None:
     source, target, *_ = CHAINS[-1]
-    chain = Chain(convert(tensor(12, 2, 5, *source), tensor(12, 2, 5, *target)))
+    chain = StageChain(convert(tensor(12, 2, 5, *source), tensor(12, 2, 5, *target)))
     check(chain, "verilator", tmp_path, known_latency=False)
 
 

@@ -11,8 +11,10 @@ import pytest
 
 from mixq.formats import IntFormat
 from mixq.streams import StreamShape
+from rtl_gen.converters import convert
 from rtl_gen.max_pool import MaxPoolStage
-from tests.rtl_gen.stages import hold, random_frames
+from sim.stage import Scenario, StageBench
+from tests.rtl_gen.stages import StageChain, hold, random_frames
 
 U4, S5, U1 = IntFormat(4, False), IntFormat(5, True), IntFormat(1, False)
 
@@ -58,6 +60,33 @@ def test_stage(case: tuple[int, int, int, int, int, int, IntFormat], tmp_path: P
 @pytest.mark.parametrize("case", CASES[2:3], ids=str)
 def test_stage_in_verilator(case: tuple[int, int, int, int, int, int, IntFormat], tmp_path: Path) -> None:
     check(case, "verilator", tmp_path)
+
+
+# channels, lanes, size, kernel, stride; pixels and lanes of what comes after
+BURSTS = [
+    ((128, 4, 6, 2, 2), (1, 2)),
+    ((64, 2, 8, 2, 2), (4, 1)),
+    ((128, 4, 4, 2, 2), (2, 2)),
+    ((128, 4, 10, 3, 2), (1, 2)),
+    ((96, 3, 6, 3, 3), (1, 1)),
+]
+
+
+@pytest.mark.cocotb
+@pytest.mark.parametrize("pool, after", BURSTS, ids=str)
+def test_what_is_cut_into_parts_keeps_nobody_waiting(
+    pool: tuple[int, int, int, int, int], after: tuple[int, int], tmp_path: Path
+) -> None:
+    channels, lanes, size, kernel, stride = pool
+    pixels, parts = after
+    stage = MaxPoolStage(StreamShape(channels, size, size, U4, pixels=1, lanes=lanes), kernel=kernel, stride=stride)
+    chain = StageChain([stage, *convert(stage.output_shape, stage.output_shape.with_beat(pixels=pixels, lanes=parts))])
+    frames = random_frames(stage.input_shape, 4, seed=channels)
+    expected = chain.output_shape.pack(max_pool(frames, kernel, stride))
+    bench = StageBench(chain, work_dir=tmp_path)
+    seen = bench.run(Scenario(stage.input_shape.pack(frames), expected, frames=4, probe=False))
+    accepted = seen.input_cycles
+    assert [cycle - accepted[0] for cycle in accepted] == list(range(4 * stage.cycles_per_frame))
 
 
 @pytest.mark.parametrize(

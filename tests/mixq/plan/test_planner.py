@@ -15,7 +15,7 @@ from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.plan import Plan, Planner, estimate, plan
 from mixq.plan.chain import chain
-from mixq.plan.choices import vector
+from mixq.plan.choices import link, simple_stage, vector
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.options import options, requantise_resources
 from mixq.plan.planner import input_stream
@@ -356,3 +356,14 @@ def test_products_too_wide_to_multiply_take_thresholds() -> None:
     chain_ = Chain((4, 6, 6), U4).conv(rng.integers(-7, 8, (4, 4, 3, 3)), 4, padding=1)
     wide = chain_.requantise([1 << 56] * 4, [0] * 4, 62, U8).graph()
     assert plan(wide, BOARD).layers[1].method == "threshold"
+
+
+def test_what_comes_after_pooling_has_the_time_of_its_rows() -> None:
+    """Windows end in one of two rows: eight codes of 4 x 4 pixels, four or one in a cycle, take as long twice over."""
+    first, second = chain(Chain((8, 8, 8), U4, 1 / 16).pool(2, 2).pool(2, 2).graph())
+    between = link(simple_stage(first), simple_stage(second), {})
+    lanes = {shape.lanes: at for at, shape in enumerate(simple_stage(second).sources)}
+    assert between.cycles[lanes[8], lanes[8]] == 0
+    assert between.cycles[lanes[8], lanes[4]] == 4 * 4 * 2, "twice that is what pooling takes"
+    assert between.cycles[lanes[8], lanes[1]] == 2 * (4 * 4 * 8)
+    assert between.cycles[lanes[1], lanes[8]] == 4 * 4 * 8, "joined as fast as they come"
