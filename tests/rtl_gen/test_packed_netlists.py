@@ -90,11 +90,13 @@ def test_netlist_computes_the_same(name: str, simulator: str, tmp_path: Path) ->
     outputs = play_verilog(top, sources, {"mac": wanted.rows}, tmp_path).outputs["mac"]
     assert not mismatches(mac, wanted, outputs)
 
-    # One look-up table that computes something else is seen: that in the middle, not one at an end of some lane, of
-    # which nothing may be left in a result.
-    pieces = (tmp_path / "netlist.v").read_text().split(XOR)
-    middle = len(pieces) // 2
-    assert middle > 0
-    (tmp_path / "netlist.v").write_text(XOR.join(pieces[:middle]) + XNOR + XOR.join(pieces[middle:]))
-    outputs = play_verilog(top, sources, {"mac": wanted.rows}, tmp_path).outputs["mac"]
+    # One look-up table that computes something else is seen.
+    netlist = (tmp_path / "netlist.v").read_text()
+    assert netlist.count(XOR) > 0
+    # In a folder of its own: Verilator may take a file of the same size and second for the one that it knows.
+    folder = tmp_path / "altered"
+    folder.mkdir()
+    (folder / "netlist.v").write_text(netlist.replace(XOR, XNOR, 1))
+    sources = [folder / "netlist.v", *sources[1:]]
+    outputs = play_verilog(top, sources, {"mac": wanted.rows}, folder).outputs["mac"]
     assert mismatches(mac, wanted, outputs)
