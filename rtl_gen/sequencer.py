@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from mixq.plan.folding import Folding
 from rtl_gen.control import Control
-from rtl_gen.counters import decremented, incremented, loop_counter, nested_loop, up_down
+from rtl_gen.counters import decremented, incremented, loop_counter, nested_loop
 from rtl_gen.read_position import Ends
 
 
@@ -58,11 +58,11 @@ class Sequencer(wiring.Component):
         self._reads(m, block_end)
 
         emits, emits_after = self._emits(m)
-        due, due_after, alone, flush_fold = self._flushes(m, begins, block_end)
-        # Whether the block whose turn it is takes a place: known when its turn comes, and looked up before it is known
-        # whether this step is done, which comes late.
-        needs, needs_after = Signal(init=emits.init), Mux(self.ends.group, emits_after, emits) | due_after
-        m.d.sync += needs.eq(Mux(block_end, needs_after, emits | due))
+        due, alone, flush_fold = self._flushes(m, begins, block_end, fold)
+        # Whether the block whose turn it is takes a place is known when its turn comes.
+        completes, needs = Signal(init=emits.init), Signal()
+        m.d.sync += completes.eq(Mux(self.step & self.ends.group, emits_after, emits))
+        m.d.comb += needs.eq(completes | due)
         m.d.comb += [
             self.step.eq(~begins | (self.granted & (self.credit | ~needs))),
             self.take.eq((begins & needs & self.step) | alone),
@@ -140,13 +140,14 @@ class Sequencer(wiring.Component):
         ]
         return now, after
 
-    def _flushes(self, m: Module, begins: Value, block_end: Value) -> tuple[Value, Value, Value, Value]:
-        """Last outputs of a row: whether the next cycle's block takes them if it is the current one, and if that ends;
-        whether they leave alone; and their fold."""
+    def _flushes(
+        self, m: Module, begins: Value, block_end: Value, block_fold: Value
+    ) -> tuple[Value, Value, Value]:
+        """Last outputs of a row: whether the current block takes them along, whether they leave alone, their fold."""
         folding = self._folding
         pending, due, fold = Signal(name="flush_pending"), Signal(name="flush_due"), Signal(range(folding.folds))
         if not folding.flush:
-            return Const(0, 1), Const(0, 1), Const(0, 1), fold
+            return Const(0, 1), Const(0, 1), fold
         # Groups of outputs are requantised one after another: the next must not come before the last is through. That
         # one has begun is counted from the next cycle on, in which it shows by itself.
         interval = folding.out_interval
@@ -167,20 +168,21 @@ class Sequencer(wiring.Component):
         with m.Else():
             m.d.sync += [busy.eq(Mux(busy == 0, 0, decremented(busy))), rested.eq(busy <= 1)]
         last = loop_counter(m, done, fold, folding.folds)
-        # Folds that have left, beyond those that the blocks have come to.
-        lead = Signal(range(folding.folds + 1), name="flush_lead")
-        up_down(m, lead, up=done, down=block_end)
+        # The fold that left last: where the current block is of the same, the next block takes its own along.
+        left = Signal.like(fold, init=folding.folds - 1, name="flush_left")
+        with m.If(done):
+            m.d.sync += left.eq(fold)
         with m.If(done & last):
             m.d.sync += pending.eq(0)
         with m.If(self.step & self.ends.row):
-            m.d.sync += [pending.eq(1), lead.eq(0)]
+            m.d.sync += pending.eq(1)
         # A block that begins and takes them along: there is a place then, and pixels.
         stays = due & ~(begins & self.credit & (self.granted | idle))
-        after = self.ends.row | Mux(due & begins, ~last, pending & (lead == 1))
+        after = self.ends.row | Mux(due & begins, ~last, pending & (left == block_fold))
         # A block that took them along knows it until its end.
         taken = Signal()
         with m.If(begins & self.step):
             m.d.sync += taken.eq(due)
         m.d.sync += due.eq(Mux(block_end, after, stays))
         m.d.comb += self.control.flush.eq((block_end & Mux(begins, due, taken)) | alone)
-        return stays, after, alone, fold
+        return due, alone, fold
