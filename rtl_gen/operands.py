@@ -14,27 +14,49 @@ from mixq.packing.operand import Operand
 
 
 def assembled(operand: Operand, values: Sequence[Value]) -> Value:
-    """The operand of signed values, as a signed value: one short adder for each term above the first.
+    """The operand of signed values, as a signed value: no adder stands behind another.
 
-    Where no terms overlap, what an adder takes over from below is a sign, which needs no adder before it.
+    Two terms that overlap take one short adder, more of them one as long as the operand. Where no terms overlap, each
+    takes over a sign from below, which needs no adder; nor does its own sign.
     """
-    parts: list[Value] = [Const(0, operand.fields[0].offset)]
-    below: Value | None = None
-    sign: Value | None = Const(0, 1)
-    for field in operand.fields:
+    fields = operand.fields
+    if any(field.gap is not None and field.gap < field.bits for field in fields):
+        return _added(operand, values) if len(fields) > 2 else widened(operand, encoded(operand, values))
+    parts: list[Value] = [Const(0, fields[0].offset)]
+    sign: Value | None = None
+    for field in fields:
         value = values[field.index]
-        whole = _joined(value, below, negative=field.negative, bits=field.bits)
-        if sign is not None:
-            sign = Mux(value == 0, sign, value[-1] ^ field.negative)
-        if field.gap is None:
-            parts.append(whole)
-        else:
-            parts.append(_resized(whole, field.gap))
-            if field.gap < field.bits:
-                below, sign = whole >> field.gap, None
-            else:
-                below = (whole[-1] if sign is None else sign).as_signed()
+        # An adder whose last bit is the sign would stand before all that hangs on it: tools find that they are equal.
+        low = _joined(value, None if sign is None else sign.as_signed(), negative=field.negative, bits=len(value))
+        sign = Mux(value == 0, Const(0, 1) if sign is None else sign, value[-1] ^ field.negative)
+        parts.append(_resized(Cat(low, sign), field.bits if field.gap is None else field.gap))
     return Cat(*parts).as_signed()
+
+
+def _added(operand: Operand, values: Sequence[Value]) -> Value:
+    """The operand as one sum of every other term, the terms between, and a constant.
+
+    With its top bit turned over a signed value is an unsigned one, which is larger by a constant. A bit of each of the
+    three becomes a sum and a carry, which are functions of so few bits that the look-up tables of the adder have room
+    for them.
+    """
+    bits = operand.bits
+    rows = [[Const(0, 1)] * bits, [Const(0, 1)] * bits]
+    constant = 0
+    for number, term in enumerate(operand.terms):
+        value = values[term.index]
+        plain = Cat(value[:-1], ~value[-1])
+        constant += (int(term.negative) - (1 << len(value) - 1)) << term.offset
+        row = rows[number % 2]
+        for bit, source in enumerate(~plain if term.negative else plain):
+            assert isinstance(row[term.offset + bit], Const), "a term ends before the next but one begins"
+            row[term.offset + bit] = source
+    totals, carries = [], [Const(0, 1)]
+    for bit, (a, b) in enumerate(zip(*rows, strict=True)):
+        one = constant >> bit & 1
+        totals.append(~(a ^ b) if one else a ^ b)
+        carries.append(a | b if one else a & b)
+    return (Cat(*totals) + Cat(*carries[:bits]))[:bits].as_signed()
 
 
 def encoded(operand: Operand, values: Sequence[Value]) -> Value:
