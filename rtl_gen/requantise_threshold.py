@@ -10,6 +10,7 @@ from amaranth.utils import ceil_log2
 
 from mixq.formats import IntFormat
 from mixq.plan.memories import memory_style
+from mixq.plan.sum_widths import threshold_format
 from rtl_gen.interfaces import merged_images
 from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
@@ -34,13 +35,12 @@ class _LaneTable:
     def of(cls, values: RequantiseValues, lane: int, lanes: int) -> _LaneTable:
         channels = values.lane_channels(lane, lanes)
         falling = [values.multiplier[channel] < 0 for channel in channels]
-        least, most = values.input_format.low, values.input_format.high
-        low = min([least] * (not all(falling)) + [~most] * any(falling))
-        high = max([most] * (not all(falling)) + [~least] * any(falling))
+        format = threshold_format(values.input_format, rises=not all(falling), falls=any(falling))
+        low, high = format.low, format.high - 1
         rows = [values.thresholds(channel, low, high)[1] for channel in channels]
         size = (1 << ceil_log2(values.steps + 1)) - 1
         padded = tuple(row + (high + 1,) * (size - len(row)) for row in rows)
-        return cls(IntFormat.for_range(low, high + 1), tuple(falling), padded)
+        return cls(format, tuple(falling), padded)
 
     @property
     def mixed(self) -> bool:

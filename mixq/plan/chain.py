@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.errors import UserError
+from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor
 from mixq.packing import SoftMultipliers, WeightRange
 from mixq.plan.folding import Folding
@@ -79,20 +80,24 @@ class Unit:
 
     def sum_bits(self, folding: Folding) -> int:
         """Width of the sums of a folding of the layer, by its weights."""
+        return self.sum_format(folding).width
+
+    def sum_format(self, folding: Folding) -> IntFormat:
+        """Format of these sums; those of DSPs are taken to use all of their width."""
         packing = folding.packing
         if isinstance(packing, SoftMultipliers):
-            return self._soft_sum_bits
+            return self._soft_sum_format
         ends = tuple(bound - packing.recentre for bound in packing.act_bounds)
         if ends not in self._reaches:
             assert isinstance(self.node, Conv | Dense)
             self._reaches[ends] = reach(packing, self.node.weights)
-        return exact_sum_bits(folding, self._reaches[ends])
+        return IntFormat(exact_sum_bits(folding, self._reaches[ends]), False)
 
     @cached_property
-    def _soft_sum_bits(self) -> int:
+    def _soft_sum_format(self) -> IntFormat:
         source = self.source.format
         packing = SoftMultipliers(self.weight_bits, source.width, self.shape.kernel, act_signed=source.signed)
-        return exact_sum_format(packing, self.stream_weights).width
+        return exact_sum_format(packing, self.stream_weights)
 
     @cached_property
     def _reaches(self) -> dict[tuple[int, ...], int]:

@@ -152,7 +152,7 @@ def _simple(unit: Unit, here: StreamShape) -> list[tuple[str | None, Resources]]
     buffer = estimate.fifo(unit.target.format.width * here.lanes, 8)
     if _only_shifts(unit):
         return [("multiply", buffer)]
-    scale = scale_of(unit, unit.source.format.width, 1, here.lanes)
+    scale = scale_of(unit, unit.source.format, 1, here.lanes)
     return [(method, estimate.requantise_alone(scale, method)) for method in estimate.requantise_methods(scale)]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.board import REPORT_KEYS, Resources
+from mixq.formats import IntFormat
 from mixq.packing import Packing, candidates
 from mixq.plan import estimate
 from mixq.plan.chain import Unit
@@ -19,6 +20,7 @@ from mixq.plan.pumping import can_pump
 from mixq.plan.restrictions import Restriction
 from mixq.plan.soft_options import soft_foldings
 from mixq.plan.spreads import spreads
+from mixq.plan.sum_widths import threshold_format
 
 
 def divisors(number: int) -> list[int]:
@@ -188,15 +190,17 @@ def _row(resources: Resources) -> npt.NDArray[np.float64]:
     return np.array([getattr(resources, name) for name in REPORT_KEYS], np.float64)
 
 
-def scale_of(unit: Unit, bits: int, pixels: int, lanes: int) -> estimate.Scale:
-    """Sizes of a stage's requantisation of sums of ``bits``."""
+def scale_of(unit: Unit, sums: IntFormat, pixels: int, lanes: int) -> estimate.Scale:
+    """Sizes of a stage's requantisation of such sums."""
+    constants = unit.constants
     return estimate.Scale.of(
-        unit.constants,
-        bits=bits,
+        constants,
+        bits=sums.width,
         shift=unit.scaling.shift,
         out_bits=unit.target.format.width,
         pixels=pixels,
         lanes=lanes,
+        threshold_bits=threshold_format(sums, rises=constants.rises, falls=constants.falls).width,
     )
 
 
@@ -221,7 +225,7 @@ def requantise_resources(unit: Unit, folding: Folding, method: str) -> Resources
 
 
 def _scale(unit: Unit, folding: Folding) -> estimate.Scale:
-    return scale_of(unit, unit.sum_bits(folding), folding.out_pixels // folding.turns, folding.out_lanes)
+    return scale_of(unit, unit.sum_format(folding), folding.out_pixels // folding.turns, folding.out_lanes)
 
 
 def _out_lanes(folding: Folding) -> list[int]:

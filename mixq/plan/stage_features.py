@@ -24,13 +24,14 @@ class Constants:
     """What the multipliers and biases of a requantisation tell, one of each for every channel.
 
     multiplier_bits, bias_bits: of the widest, signs included. channels: how many there are. digits: non-zero digits of
-    all multipliers in canonical signed form. falls: some multipliers are negative.
+    all multipliers in canonical signed form. rises, falls: some multipliers are not negative, some are.
     """
 
     multiplier_bits: int
     bias_bits: int
     channels: int
     digits: int
+    rises: bool
     falls: bool
 
     @classmethod
@@ -43,6 +44,7 @@ class Constants:
             max(abs(value) for value in bias).bit_length() + 1,
             len(multiplier),
             digits,
+            any(factor >= 0 for factor in multiplier),
             any(factor < 0 for factor in multiplier),
         )
 
@@ -55,6 +57,7 @@ class Scale:
     a product, signs included. out_bits: of the codes. channels: in all; pixels, lanes: requantised at a time. shift:
     taken off at the end. digits: non-zero digits of all multipliers in canonical signed form (by default a third of
     their bits), which matter where every lane has its own channel. falls: some multipliers are negative.
+    threshold_bits: of a threshold, by default those of a sum and one for what is never reached.
     """
 
     bits: int
@@ -67,9 +70,20 @@ class Scale:
     shift: int = 16
     digits: int | None = None
     falls: bool = False
+    threshold_bits: int | None = None
 
     @classmethod
-    def of(cls, constants: Constants, *, bits: int, shift: int, out_bits: int, pixels: int, lanes: int) -> Scale:
+    def of(
+        cls,
+        constants: Constants,
+        *,
+        bits: int,
+        shift: int,
+        out_bits: int,
+        pixels: int,
+        lanes: int,
+        threshold_bits: int | None = None,
+    ) -> Scale:
         """The numbers of a requantisation by these constants."""
         # A constant takes an offset of the sums along, which is as wide as they are.
         bias_bits = max(constants.bias_bits, constants.multiplier_bits - 1 + bits)
@@ -84,12 +98,18 @@ class Scale:
             shift,
             constants.digits,
             constants.falls,
+            threshold_bits,
         )
 
     @property
     def groups(self) -> int:
         """Groups of channels that take turns."""
         return self.channels // self.lanes
+
+    @property
+    def compared_bits(self) -> int:
+        """Bits of a threshold."""
+        return self.bits + 1 if self.threshold_bits is None else self.threshold_bits
 
     @property
     def all_digits(self) -> float:
@@ -161,7 +181,7 @@ def multiply(scale: Scale) -> Terms:
 
 def threshold(scale: Scale) -> Terms:
     """Comparisons, a level for each bit of the code."""
-    width, levels = scale.bits + 1, scale.out_bits
+    width, levels = scale.compared_bits, scale.out_bits
     falls = scale.count * width if scale.falls else 0
     compared = scale.count * levels * width
     # Thresholds of a single group of channels are constants: one at the first level, few at the others.
@@ -184,7 +204,7 @@ def threshold(scale: Scale) -> Terms:
 
 def _is_block(scale: Scale, level: int) -> bool:
     """Whether the thresholds of a level lie in block RAM."""
-    width = scale.bits + 1
+    width = scale.compared_bits
     words = (width + int(scale.falls)) * scale.lanes if level == 0 else width
     return memory_style(words, scale.groups << level) == "block"
 
@@ -207,7 +227,7 @@ def requantise_memory(scale: Scale, method: str) -> Resources:
         width = scale.lanes * (scale.multiplier_bits + scale.bias_bits)
         block = memory_style(width, scale.groups) == "block"
         return rom(width, scale.groups, registers=1 + block)
-    width = scale.bits + 1
+    width = scale.compared_bits
     total = _levels((width + int(scale.falls)) * scale.lanes, scale.groups)
     for level in range(1, scale.out_bits):
         total += _levels(width, scale.groups << level).times(scale.count)

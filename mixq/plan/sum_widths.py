@@ -36,3 +36,14 @@ def exact_sum_format(packing: SoftMultipliers, weights: IntArray) -> IntFormat:
     low, high = packing.act_bounds
     flat = weights.reshape(len(weights), -1)
     return IntFormat.for_range(int(np.minimum(flat * low, flat * high).sum(1).min()), reach(packing, weights))
+
+
+def threshold_format(sums: IntFormat, *, rises: bool, falls: bool) -> IntFormat:
+    """Format of the thresholds that sums are compared with, one that is never reached among them.
+
+    rises, falls: whether some of the multipliers are not negative, and whether some are. Where one is, the complement
+    of a sum is compared.
+    """
+    low = min([sums.low] * rises + [~sums.high] * falls)
+    high = max([sums.high] * rises + [~sums.low] * falls)
+    return IntFormat.for_range(low, high + 1)

@@ -37,6 +37,7 @@ CONVOLUTIONS = [
     "one_pixel",
     "constant_1x1",
     "real_weights_deep",
+    "split_activations",
     "tall",
 ]
 QUICK = ["pool_3", "group", "same_serial"]

@@ -9,13 +9,15 @@ from statistics import median
 import numpy as np
 import pytest
 
+from mixq.formats import IntFormat
 from mixq.packing import SoftMultipliers
 from mixq.plan import estimate
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.matrix_search import constant_matrix
-from mixq.plan.sum_widths import exact_sum_format
 from mixq.plan.weight_order import layer_matrix
+from mixq.plan.stage_features import Constants
+from mixq.plan.sum_widths import exact_sum_format, threshold_format
 from rtl_gen.convolution import Convolution, Scaling
 from sim.stage_costs import StageVerilog, measure
 
@@ -63,3 +65,28 @@ def test_estimates_are_near_and_nothing_is_a_dsp() -> None:
             behind = sum(getattr(counts.components[name], kind) for name in BEHIND if name in counts.components)
             found.append(abs(getattr(estimated, kind) / (getattr(counts.flat, kind) - behind) - 1))
     assert all(median(found) < 0.1 for found in errors.values()), errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("falls", [False, True])
+def test_block_ram_of_thresholds_is_exact(falls: bool) -> None:
+    """Sums that use less than their width have narrower thresholds: of 15 bits, of which 128 do not fill a block."""
+    folding, weights = layer(LayerShape(32, 64, 4, 4, 3, 1, 1), SoftMultipliers(4, 4, 3), 1, 3, 8)
+    sums = exact_sum_format(SoftMultipliers(4, 4, 3), weights)
+    thresholds = threshold_format(sums, rises=True, falls=falls)
+    assert thresholds.width == sums.width == 15
+    multiplier = (-1 if falls else 1,) + (1,) * 63
+    scaling = Scaling(multiplier, (0,) * 64, 10, IntFormat(4, False), "threshold")
+    scale = estimate.Scale.of(
+        Constants.of(multiplier, (0,) * 64),
+        bits=sums.width,
+        shift=10,
+        out_bits=4,
+        pixels=1,
+        lanes=1,
+        threshold_bits=thresholds.width,
+    )
+    planned = estimate.layer(folding, sums.width, scale, "threshold")
+    counted = measure(StageVerilog.of(Convolution(folding, weights, scaling, name="layer"))).flat
+    assert (planned.dsp, planned.bram36) == (counted.dsp, counted.bram36)
+    assert counted.bram36 >= 1
