@@ -1,4 +1,4 @@
-"""UltraNet, whole frames of 160x320 pixels at a pixel in two cycles, from random weights to simulated Verilog."""
+"""UltraNet, whole frames of 160x320 pixels at a pixel in each cycle, from random weights to simulated Verilog."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ FRAMES = 10
 def test_ten_frames_back_to_back(tmp_path: Path) -> None:
     board = load_board("ultra96-v2")
     graph = lower(random_model("ultranet", 1, weight_range="narrow"))
-    # Room for what the estimate of look-up tables is off by: 60 % is what the counted ones must stay below.
-    limits = replace(board.resources, dsp=150, lut=int(0.50 * board.resources.lut))
-    made = plan(graph, board, limits=limits, max_cycles=102_400)
-    assert made.cycles == 2 * 160 * 320
+    # Room for what the estimate of look-up tables is off by: 85 % is what the counted ones must stay below.
+    limits = replace(board.resources, dsp=300, lut=int(0.75 * board.resources.lut))
+    made = plan(graph, board, limits=limits, max_cycles=51_200)
+    assert made.cycles == 160 * 320
     assert not made.resources.excess(limits)
     graph.save(tmp_path)
     made.save(tmp_path)
@@ -40,4 +40,4 @@ def test_ten_frames_back_to_back(tmp_path: Path) -> None:
     words = ["verify", str(tmp_path), "--simulator", "verilator", "--frames", str(FRAMES), "--stalls", "none"]
     assert main(words) == 0
     seen = json.loads((tmp_path / "report/rtlsim_performance.json").read_text())
-    assert (seen["frames"], seen["mismatches"], seen["cycles_per_frame"]) == (FRAMES, 0, 102_400)
+    assert (seen["frames"], seen["mismatches"], seen["cycles_per_frame"]) == (FRAMES, 0, 51_200)
