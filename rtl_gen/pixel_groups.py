@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.utils import ceil_log2
 
@@ -152,17 +152,21 @@ class Group(Stage):
         bits, groups = shape.payload_bits, shape.channel_groups
         m.submodules.output = output = self._output
         group, pixel, column = Signal(range(groups)), Signal(range(count)), Signal(range(shape.width))
-        gives, accept = Signal(), Signal()
+        # A register, set a step ahead: whether a beat needs a place at the output hangs on it.
+        gives, accept = Signal(init=count == 1 or shape.width == 1), Signal()
         last_group = loop_counter(m, accept, group, groups)
-        last_column = loop_counter(m, accept & last_group, column, shape.width)
+        loop_counter(m, accept & last_group, column, shape.width)
+        last_column_after = Const(1, 1) if shape.width == 1 else column == shape.width - 2
         m.d.comb += [
-            gives.eq((pixel == count - 1) | last_column),
             self.i.ready.eq(output.can_issue | ~gives),
             accept.eq(self.i.valid & self.i.ready),
             output.issue.eq(accept & gives),
         ]
         with m.If(accept & last_group):
-            m.d.sync += pixel.eq(Mux(gives, 0, incremented(pixel)))
+            m.d.sync += [
+                pixel.eq(Mux(gives, 0, incremented(pixel))),
+                gives.eq(Mux(gives, count == 1, pixel == count - 2) | last_column_after),
+            ]
         newest, present = delayed(m, self.i.payload, 1, name="newest"), delayed(m, pixel, 1, name="present")
         result = Signal(count * bits, reset_less=True)
         for at in range(count):
