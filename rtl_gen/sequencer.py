@@ -140,9 +140,7 @@ class Sequencer(wiring.Component):
         ]
         return now, after
 
-    def _flushes(
-        self, m: Module, begins: Value, block_end: Value, block_fold: Value
-    ) -> tuple[Value, Value, Value]:
+    def _flushes(self, m: Module, begins: Value, block_end: Value, block_fold: Value) -> tuple[Value, Value, Value]:
         """Last outputs of a row: whether the current block takes them along, whether they leave alone, their fold."""
         folding = self._folding
         pending, due, fold = Signal(name="flush_pending"), Signal(name="flush_due"), Signal(range(folding.folds))

@@ -15,9 +15,9 @@ from mixq.plan import estimate
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.matrix_search import constant_matrix
-from mixq.plan.weight_order import layer_matrix
 from mixq.plan.stage_features import Constants
 from mixq.plan.sum_widths import exact_sum_format, threshold_format
+from mixq.plan.weight_order import layer_matrix
 from rtl_gen.convolution import Convolution, Scaling
 from sim.stage_costs import StageVerilog, measure
 
