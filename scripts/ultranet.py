@@ -149,7 +149,7 @@ def pages(graph: Graph, plans: Mapping[Design, Plan], built: Mapping[Design, Mea
     )
     yield (
         f"Seconds are of one run on {len(os.sched_getaffinity(0))} cores, with as many compilers at a time as there "
-        "are cores. A simulator that was built before is kept.\n"
+        "are cores. A simulator that was built before is kept, and objects that a compiler cache knows.\n"
     )
     for design, made in plans.items():
         if design.built:
