@@ -94,8 +94,8 @@ LUTs, {ff:,} flip-flops, {bram:g} block RAMs of 36 Kb, {dsp} DSPs. The weights a
 are built as constant matrices depend on them, others hardly. All designs are of the same integer network and by the
 same planner, with the same cost model; (a), (b) and (c) hold it to fewer packings.
 
-This page is made by `python -m scripts.ultranet > docs/ultranet.md`, which takes about half an hour where nothing is
-built yet.
+This page is made by `python -m scripts.ultranet > docs/ultranet.md`, which takes about a quarter of an hour where
+nothing is built yet.
 """
 
 PUBLISHED = """\

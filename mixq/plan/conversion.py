@@ -82,7 +82,7 @@ def bridge_cycles(pairs: list[tuple[StreamShape, StreamShape]]) -> int:
 
 
 def burst_beats(shape: StreamShape) -> int:
-    """Beats of a pixel that a stage gives one a cycle, more than are needed on the average: those of one pixel.
+    """Beats of a pixel, which pooling and the grouping of pixels give one in each cycle, and none between pixels.
 
     shape: what the stage takes. So many find a place at its output, so that it need not wait where each is then cut
     into parts; beats of one channel are not cut.

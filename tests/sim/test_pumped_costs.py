@@ -50,5 +50,7 @@ def test_a_pumped_layer_trades_dsps_for_logic(name: str) -> None:
     pumped = LAYERS[name].folding
     once, twice = (estimate.convolution(folding, 16) for folding in (replace(pumped, pump=1), pumped))
     assert 2 * twice.dsp == once.dsp
-    assert twice.lut >= once.lut and twice.ff > once.ff
+    assert twice.ff > once.ff
+    # Without weights to choose from, what is saved at half as many DSPs may make up for the multiplexers.
+    assert twice.lut > once.lut or (name == "constant weights" and twice.lut == once.lut)
     assert twice.bram36 == once.bram36
