@@ -1,8 +1,8 @@
 """Weights for a network of the tables: from a checkpoint file, or random.
 
 A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
-beside ``network``, ``weight_bits``, ``act_bits`` and ``weight_range``, as `save_checkpoint` writes it. Files come from
-elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
+beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range`` and ``quantizer``, as `save_checkpoint` writes it.
+Files come from elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
 `.safetensors` holds none.
 """
 
@@ -31,6 +31,7 @@ from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
 from mixq.networks import NetworkTable, network
 from mixq.packing import WeightRange
+from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, parameters_without_decay
 from mixq.safetensors import read_safetensors
 
 MAX_BYTES = 1 << 30
@@ -47,6 +48,7 @@ def load_source(
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
+    quantizer: QuantizerKind | None = None,
 ) -> NetworkModel:
     """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
@@ -56,6 +58,8 @@ def load_source(
         weight_bits, act_bits: widths; None takes the checkpoint's, or else the network's defaults.
         input_shape: (C, H, W) of an image; None takes the network's.
         weight_range: "full" or "narrow"; None takes the checkpoint's, or else "full".
+        quantizer: kind of the quantisers; None takes the checkpoint's, or else "hwgq". A checkpoint without steps, of
+            another kind, does for "lsq": they are learned when training goes on.
 
     Raises:
         UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed, images too
@@ -66,8 +70,14 @@ def load_source(
         if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
             raise UserError(f"the seed of random:SEED must be an integer from 0 to 999999999, not {seed!r}")
         table = _table(network_name, input_shape)
-        chosen = "full" if weight_range is None else weight_range
-        return random_model(table, int(seed), weight_bits=weight_bits, act_bits=act_bits, weight_range=chosen)
+        return random_model(
+            table,
+            int(seed),
+            weight_bits=weight_bits,
+            act_bits=act_bits,
+            weight_range="full" if weight_range is None else weight_range,
+            quantizer="hwgq" if quantizer is None else quantizer,
+        )
     return load_checkpoint(
         source,
         network_name,
@@ -75,19 +85,23 @@ def load_source(
         act_bits=act_bits,
         input_shape=input_shape,
         weight_range=weight_range,
+        quantizer=quantizer,
     )
 
 
 def load_checkpoint(
     path: str | os.PathLike[str],
-    network_name: str | None = None,
+    network_name: str | NetworkTable | None = None,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
+    quantizer: QuantizerKind | None = None,
 ) -> NetworkModel:
     """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
+
+    A network that is none of MixQ's own is given as its table.
 
     Raises:
         UserError: the file is missing, too large, damaged, or does not fit the network.
@@ -101,21 +115,27 @@ def load_checkpoint(
         weight_bits = weight_bits if weight_bits is not None else _widths(path, "weight_bits", content)
         act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
         weight_range = weight_range if weight_range is not None else _weight_range(path, content)
-    table = _table(network_name, input_shape)
-    chosen = "full" if weight_range is None else weight_range
-    model = build_model(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=chosen)
+        quantizer = quantizer if quantizer is not None else _quantizer(path, content)
+    model = build_model(
+        _table(network_name, input_shape),
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        weight_range="full" if weight_range is None else weight_range,
+        quantizer="hwgq" if quantizer is None else quantizer,
+    )
     _load_state(model, state, path)
     return model.eval()
 
 
 def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
-    """Write weights, name, widths and weight range of ``model`` to ``path`` (`.pt`), whole or not at all."""
+    """Write ``model`` to ``path`` (`.pt`), whole or not at all: weights, name, widths, weight range, quantizer."""
     buffer = io.BytesIO()
     content = {
         "network": model.table.name,
         "weight_bits": list(model.weight_bits),
         "act_bits": list(model.act_bits),
         "weight_range": model.weight_range,
+        "quantizer": model.quantizer,
         "state_dict": {key: value.detach().cpu() for key, value in model.state_dict().items()},
     }
     torch.save(content, buffer)
@@ -129,22 +149,25 @@ def random_model(
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
+    quantizer: QuantizerKind = "hwgq",
 ) -> NetworkModel:
     """Model of a network, by name or table, with random weights, in evaluation mode.
 
     Its codes are spread like a trained model's.
 
     Weights are Gaussian. Batch norm's statistics are measured on random images, its scales lie in 0.5..1.5,
-    one in sixteen of them negative, its shifts are Gaussian. The same seed gives the same model: numbers
-    come from NumPy's generator, and the statistics, measured in float64, are rounded to 12 bits, which
-    takes away what libraries and processors do differently.
+    one in sixteen of them negative, its shifts are Gaussian; weights and images give learned steps their values.
+    The same seed gives the same model: numbers come from NumPy's generator, and statistics and steps, measured in
+    float64, are rounded to 12 bits, which takes away what libraries and processors do differently.
 
     Raises:
         UserError: no such network, wrong widths.
     """
     table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
     with torch.random.fork_rng(devices=[]):  # the builder draws weights, which are replaced below
-        model = build_model(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range)
+        model = build_model(
+            table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+        )
     random = np.random.default_rng(seed)
     for module in model.modules():
         if isinstance(module, QuantConv2d | QuantLinear):
@@ -163,7 +186,7 @@ def random_model(
 
 
 def _calibrate(model: NetworkModel, images: torch.Tensor) -> None:
-    """Set batch norm's running statistics to those of one batch, computed in float64."""
+    """Set batch norm's running statistics and learned steps to those of one batch, computed in float64."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -174,9 +197,15 @@ def _calibrate(model: NetworkModel, images: torch.Tensor) -> None:
             norm.momentum = momentum
             for statistic in (norm.running_mean, norm.running_var):
                 assert statistic is not None
-                mantissa, exponent = torch.frexp(statistic)
-                statistic.copy_(torch.ldexp(torch.round(mantissa * 4096), exponent - 12))
+                _round_to_12_bits(statistic)
+        for step in parameters_without_decay(model):
+            _round_to_12_bits(step)
     model.float()
+
+
+def _round_to_12_bits(values: torch.Tensor) -> None:
+    mantissa, exponent = torch.frexp(values)
+    values.copy_(torch.ldexp(torch.round(mantissa * 4096), exponent - 12))
 
 
 def _fill(parameter: torch.Tensor, values: Any) -> None:
@@ -184,11 +213,11 @@ def _fill(parameter: torch.Tensor, values: Any) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def _table(network_name: str | None, input_shape: tuple[int, int, int] | None) -> NetworkTable:
+def _table(network_name: str | NetworkTable | None, input_shape: tuple[int, int, int] | None) -> NetworkTable:
     """Table of a network for images of ``input_shape``, the network's own where that is None."""
     if network_name is None:
         raise UserError("the network is not known; name it with --network")
-    table = network(network_name)
+    table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
     if input_shape is not None:
         table = replace(table, input_shape=input_shape)
     given = ",".join(map(str, table.input_shape))
@@ -200,8 +229,12 @@ def _table(network_name: str | None, input_shape: tuple[int, int, int] | None) -
     return table
 
 
-def _agreed(path: Path, given: str | None, stored: str | None) -> str | None:
-    """Name of the network, which the user and the checkpoint must agree on where both say one."""
+def _agreed(path: Path, given: str | NetworkTable | None, stored: str | None) -> str | NetworkTable | None:
+    """The network, which the user and the checkpoint must agree on where both say one."""
+    if isinstance(given, NetworkTable):
+        if stored is not None and stored != given.name:
+            raise UserError(f"{path} is a checkpoint of {stored}, not {given.name}; train the network again")
+        return given
     if given is not None and stored is not None and network(given).name != network(stored).name:
         raise UserError(f"{path} is a checkpoint of {stored}, not {given}; leave --network out")
     return stored if given is None else given
@@ -225,6 +258,17 @@ def _weight_range(path: Path, content: Mapping[str, Any]) -> WeightRange:
         if value == name:
             return name
     raise UserError(f"{path}: weight_range must be full or narrow, not {value!r}; save the checkpoint again")
+
+
+def _quantizer(path: Path, content: Mapping[str, Any]) -> QuantizerKind:
+    """The kind of quantisers that a checkpoint was trained with; old ones do not say it and mean the fixed ones."""
+    value = content.get("quantizer", "hwgq")
+    for kind in QUANTIZER_KINDS:
+        if value == kind:
+            return kind
+    raise UserError(
+        f"{path}: quantizer must be {' or '.join(QUANTIZER_KINDS)}, not {value!r}; save the checkpoint again"
+    )
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -281,6 +325,11 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
     expected = model.state_dict()
     # A checkpoint may lack the batch counters, which inference does not read.
     required = {name for name in expected if not name.endswith("num_batches_tracked")}
+    steps = {name for name in expected if ".learned." in name}
+    if not steps & set(state):
+        required -= steps  # of a network of the other kind, whose training goes on with learned steps
+    if model.quantizer != "lsq" and any(".learned." in name for name in state):
+        raise UserError(f"{path} has learned steps, which quantisers of {model.quantizer} lack; give --quantizer lsq")
     for kind, names in (("lacks", required - set(state)), ("holds unknown", set(state) - set(expected))):
         if names:
             shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -15,15 +13,16 @@ from torch import Tensor, nn
 from mixq.errors import UserError
 from mixq.folding import Affine, FloatArray
 from mixq.packing import WeightRange
-from mixq.quantizers import WeightQuantizer
+from mixq.quantizers import ActivationQuantizerBase, QuantizerKind, make_weight_quantizer
 
 
 class QuantConv2d(nn.Conv2d):
-    """Convolution with zero padding whose weights pass a `WeightQuantizer`.
+    """Convolution with zero padding whose weights pass a quantiser.
 
     Parameters:
         in_channels, out_channels, kernel, stride, padding, bias: as in `torch.nn.Conv2d`, square.
-        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see `WeightQuantizer`.
+        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
+            `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
     """
 
     def __init__(
@@ -37,9 +36,10 @@ class QuantConv2d(nn.Conv2d):
         padding: int = 0,
         bias: bool = False,
         weight_range: WeightRange = "full",
+        quantizer: QuantizerKind = "hwgq",
     ) -> None:
         super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits, weight_range)
+        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``input`` (N, C_in, H, W) with the quantised weights."""
@@ -47,11 +47,12 @@ class QuantConv2d(nn.Conv2d):
 
 
 class QuantLinear(nn.Linear):
-    """Dense layer whose weights pass a `WeightQuantizer`.
+    """Dense layer whose weights pass a quantiser.
 
     Parameters:
         in_features, out_features, bias: as in `torch.nn.Linear`; inputs of an image come in C, H, W order.
-        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see `WeightQuantizer`.
+        weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
+            `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class QuantLinear(nn.Linear):
         weight_bits: int,
         bias: bool = True,
         weight_range: WeightRange = "full",
+        quantizer: QuantizerKind = "hwgq",
     ) -> None:
         super().__init__(in_features, out_features, bias=bias)
-        self.weight_quantizer = WeightQuantizer(weight_bits, weight_range)
+        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range)
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply ``input`` (N, in_features) with the quantised weights."""
@@ -77,15 +79,25 @@ def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tens
     ``name`` is what the error calls the layer.
 
     Raises:
-        UserError: weights that are not finite, or all equal, which leaves the step without a value.
+        UserError: weights or a step that are not finite; equal weights, where they leave the step without a value.
     """
-    # A single weight has no standard deviation; PyTorch would warn and return NaN.
-    step = float(layer.weight_quantizer.step(layer.weight)) if layer.weight.numel() > 1 else 0.0
-    if not (math.isfinite(step) and step > 0):
-        raise UserError(
-            f"layer {name}: its weights must be finite and not all equal; retrain it or repair the checkpoint"
-        )
-    return layer.weight_quantizer.codes(layer.weight).to(torch.int64), step
+    problem = layer.weight_quantizer.problem(layer.weight)
+    if problem:
+        raise UserError(f"layer {name}: {problem}; retrain it or repair the checkpoint")
+    codes = layer.weight_quantizer.codes(layer.weight)
+    return codes.to(torch.int64), float(layer.weight_quantizer.step(layer.weight))
+
+
+def activation_step(quantizer: ActivationQuantizerBase, name: str) -> float:
+    """Step of the codes of a layer's activations; ``name`` is what the error calls the layer.
+
+    Raises:
+        UserError: the step has no value yet, or is not finite.
+    """
+    problem = quantizer.problem()
+    if problem:
+        raise UserError(f"layer {name}: {problem}; retrain it or repair the checkpoint")
+    return quantizer.step
 
 
 def output_affine(layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None) -> Affine:

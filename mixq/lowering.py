@@ -21,7 +21,7 @@ from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Requantise, Tensor, accumulator_format
 from mixq.graph.names import legal_name
 from mixq.graph.nodes import Node
-from mixq.layers import QuantConv2d, output_affine, quantised_weights
+from mixq.layers import QuantConv2d, activation_step, output_affine, quantised_weights
 from mixq.quantizers import PIXEL_BITS, ImageQuantizer
 from mixq.tracing import Stage, TracedModel, trace
 
@@ -119,17 +119,18 @@ class _Lowering:
         self.accumulate(stage, codes.cpu().numpy(), weight_step, bias)
         if stage.quantizer is None:
             return
+        next_step = activation_step(stage.quantizer, stage.quantizer_path)
         fold = fold_affine(
             affine,
             weight_step=weight_step,
             act_step=act_step,
-            next_step=stage.quantizer.step,
+            next_step=next_step,
             shift=requantise_shift(stage.layer.weight_quantizer.bits, act_bits, fraction_bits=self.fraction_bits),
             layer=stage.path,
         )
         ends = self.ends(stage.quantizer_path)
         node = Requantise(**ends, multiplier=fold.multiplier, bias=fold.bias, shift=fold.shift)
-        self.append(node, stage.quantizer.format, stage.quantizer.step)
+        self.append(node, stage.quantizer.format, next_step)
         for pool in stage.pools:
             self.pool(*pool)
 

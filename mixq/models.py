@@ -10,7 +10,14 @@ from torch import nn
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
 from mixq.packing import WeightRange
-from mixq.quantizers import ActivationQuantizer, ImageQuantizer, check_weight_range, layer_weight_range
+from mixq.quantizers import (
+    ImageQuantizer,
+    QuantizerKind,
+    check_quantizer,
+    check_weight_range,
+    layer_weight_range,
+    make_activation_quantizer,
+)
 
 
 class NetworkModel(nn.Sequential):
@@ -22,7 +29,7 @@ class NetworkModel(nn.Sequential):
 
     Attributes:
         table: the network's table. weight_bits, act_bits: width of every weighted layer. weight_range: "full", or
-        "narrow" where layers of 4 bits or more do without the most negative weight.
+        "narrow" where layers of 4 bits or more do without the most negative weight. quantizer: kind of the quantisers.
     """
 
     def __init__(
@@ -32,15 +39,18 @@ class NetworkModel(nn.Sequential):
         weight_bits: Sequence[int] | None = None,
         act_bits: Sequence[int] | None = None,
         weight_range: WeightRange = "full",
+        quantizer: QuantizerKind = "hwgq",
     ) -> None:
         resolved_weights = table.resolve_weight_bits(weight_bits)
         resolved_acts = table.resolve_act_bits(act_bits)
         check_weight_range("weight_range", weight_range)
-        super().__init__(_modules(table, resolved_weights, resolved_acts, weight_range))
+        check_quantizer("quantizer", quantizer)
+        super().__init__(_modules(table, resolved_weights, resolved_acts, weight_range, quantizer))
         self.table = table
         self.weight_bits = resolved_weights
         self.act_bits = resolved_acts
         self.weight_range: WeightRange = weight_range
+        self.quantizer: QuantizerKind = quantizer
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -54,20 +64,28 @@ def build_model(
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
+    quantizer: QuantizerKind = "hwgq",
 ) -> NetworkModel:
     """Build the training model of ``table`` with these widths (None: the table's defaults).
 
     In the range "narrow" layers of 4 bits or more do without the most negative weight; those of 2 and 3 bits keep it.
+    The quantisers are of the kind "hwgq", with fixed steps, or "lsq", with learned ones.
 
     Raises:
         UserError: wrong number or values of the widths.
-        TypeError, ValueError: ``weight_range`` is neither "full" nor "narrow".
+        TypeError, ValueError: ``weight_range`` is neither "full" nor "narrow"; no such quantizer.
     """
-    return NetworkModel(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range)
+    return NetworkModel(
+        table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+    )
 
 
 def _modules(
-    table: NetworkTable, weight_bits: tuple[int, ...], act_bits: tuple[int, ...], weight_range: WeightRange
+    table: NetworkTable,
+    weight_bits: tuple[int, ...],
+    act_bits: tuple[int, ...],
+    weight_range: WeightRange,
+    quantizer: QuantizerKind,
 ) -> OrderedDict[str, nn.Module]:
     modules: OrderedDict[str, nn.Module] = OrderedDict(image=ImageQuantizer(act_bits[0]))
     channels, height, width = table.input_shape
@@ -79,12 +97,13 @@ def _modules(
         else:
             name = table.weighted_names[weighted]
             if weighted > 0:
-                modules[f"{table.weighted_names[weighted - 1]}_act"] = ActivationQuantizer(act_bits[weighted])
+                before = table.weighted_names[weighted - 1]
+                modules[f"{before}_act"] = make_activation_quantizer(quantizer, act_bits[weighted])
             if isinstance(spec, DenseSpec) and "flatten" not in modules:
                 modules["flatten"] = nn.Flatten()
             bits = weight_bits[weighted]
             own_range = layer_weight_range(bits, weight_range)
-            modules[name] = _weighted(spec, (channels, height, width), bits, own_range)
+            modules[name] = _weighted(spec, (channels, height, width), bits, own_range, quantizer)
             if spec.batch_norm:
                 norm = nn.BatchNorm1d if isinstance(spec, DenseSpec) else nn.BatchNorm2d
                 modules[f"{name}_norm"] = norm(shape[0])
@@ -94,12 +113,22 @@ def _modules(
 
 
 def _weighted(
-    spec: ConvSpec | DenseSpec, shape: tuple[int, int, int], weight_bits: int, weight_range: WeightRange
+    spec: ConvSpec | DenseSpec,
+    shape: tuple[int, int, int],
+    weight_bits: int,
+    weight_range: WeightRange,
+    quantizer: QuantizerKind,
 ) -> nn.Module:
     channels, height, width = shape
     if isinstance(spec, DenseSpec):
-        inputs = channels * height * width
-        return QuantLinear(inputs, spec.units, weight_bits=weight_bits, bias=spec.bias, weight_range=weight_range)
+        return QuantLinear(
+            channels * height * width,
+            spec.units,
+            weight_bits=weight_bits,
+            bias=spec.bias,
+            weight_range=weight_range,
+            quantizer=quantizer,
+        )
     return QuantConv2d(
         channels,
         spec.channels,
@@ -109,4 +138,5 @@ def _weighted(
         weight_bits=weight_bits,
         bias=spec.bias,
         weight_range=weight_range,
+        quantizer=quantizer,
     )

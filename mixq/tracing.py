@@ -20,12 +20,12 @@ from torch import fx, nn
 
 from mixq.errors import UserError
 from mixq.layers import QuantConv2d, QuantLinear
-from mixq.quantizers import ActivationQuantizer, ImageQuantizer
+from mixq.quantizers import ActivationQuantizerBase, ImageQuantizer
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d
 Pool = tuple[str, nn.MaxPool2d]
 
-_QUANTISED = (QuantConv2d, QuantLinear, ActivationQuantizer, ImageQuantizer)
+_QUANTISED = (QuantConv2d, QuantLinear, ActivationQuantizerBase, ImageQuantizer)
 _NO_OPERATION = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 # State of the tensor that flows, and what each kind of layer makes of it. "codes": quantised; "sums": a
@@ -63,7 +63,7 @@ class Stage:
     norm_path: str
     norm: Norm | None
     quantizer_path: str
-    quantizer: ActivationQuantizer | None
+    quantizer: ActivationQuantizerBase | None
     pools: tuple[Pool, ...]
 
 
@@ -127,7 +127,7 @@ class _Group:
         for path, module in self.modules.items():
             if isinstance(module, Norm):
                 norm_path, norm = path, module
-            elif isinstance(module, ActivationQuantizer):
+            elif isinstance(module, ActivationQuantizerBase):
                 quantizer_path, quantizer = path, module
         return Stage(
             path=self.path,
@@ -208,7 +208,7 @@ def _kind(module: nn.Module) -> str:
         return "image"
     if isinstance(module, (QuantConv2d, QuantLinear)):
         return "weighted"
-    if isinstance(module, ActivationQuantizer):
+    if isinstance(module, ActivationQuantizerBase):
         return "quantizer"
     if isinstance(module, Norm) and module.track_running_stats:
         return "norm"

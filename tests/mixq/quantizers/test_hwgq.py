@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mixq.formats import IntFormat
-from mixq.quantizers import ActivationQuantizer, ImageQuantizer, WeightQuantizer
+from mixq.quantizers import ActivationQuantizer, ImageQuantizer, WeightQuantizer, weight_deviation
 
 BITS = range(1, 9)
 # The published steps, copied from the published description by hand and not from the module.
@@ -160,6 +160,15 @@ def test_wrong_ranges_are_refused(bits: int, weight_range: Any, error: type[Exce
     with pytest.raises(error) as failure:
         WeightQuantizer(bits, weight_range)
     assert str(failure.value) == message
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_a_deviation_that_is_known_changes_nothing(bits: int) -> None:
+    weights = torch.randn(30, 20, generator=torch.Generator().manual_seed(bits))
+    deviation = weight_deviation(weights)
+    assert float(deviation) == pytest.approx(statistics.stdev(weights.ravel().tolist()), rel=1e-12)
+    assert torch.equal(WeightQuantizer(bits)(weights, deviation), WeightQuantizer(bits)(weights))
+    assert not torch.equal(WeightQuantizer(bits)(weights, 2 * deviation), WeightQuantizer(bits)(weights))
 
 
 def test_a_narrow_range_shows_where_pytorch_prints_a_module() -> None:
