@@ -9,11 +9,12 @@ import torch
 
 
 @contextmanager
-def reproducible(*, threads: int) -> Iterator[None]:
-    """Context in which PyTorch uses ``threads`` threads and deterministic algorithms alone.
+def reproducible(*, threads: int, deterministic: bool = True) -> Iterator[None]:
+    """Context in which PyTorch uses ``threads`` threads and, where ``deterministic``, deterministic algorithms alone.
 
     The number of threads decides the order in which sums are added up, so it must not depend on the
-    machine's load or on what ran before. What was set before is set again at the end.
+    machine's load or on what ran before. What was set before is set again at the end. Some of a GPU's fast
+    algorithms are not deterministic.
 
     Raises:
         TypeError, ValueError: ``threads`` is not a positive integer.
@@ -26,7 +27,7 @@ def reproducible(*, threads: int) -> Iterator[None]:
     algorithms = torch.are_deterministic_algorithms_enabled()
     try:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(deterministic)
         yield
     finally:
         torch.use_deterministic_algorithms(algorithms)
