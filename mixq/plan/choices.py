@@ -194,11 +194,18 @@ def output_stage(tensor: Tensor, shapes: Sequence[StreamShape]) -> Stage:
 
 
 def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]]) -> Link:
-    """The converters between neighbours; ``cache`` keeps what was counted for a pair of shapes."""
+    """The converters between neighbours; ``cache`` keeps what was counted for a pair of shapes.
+
+    There are none between codes of different formats, which meet where widths are open.
+    """
     cycles = np.zeros((len(before.targets), len(after.sources)), np.int64)
     costs = np.zeros((*cycles.shape, len(REPORT_KEYS)))
+    open_ = np.ones(cycles.shape, np.bool_)
     for b, target in enumerate(before.targets):
         for a, source in enumerate(after.sources):
+            if target.format != source.format:
+                open_[b, a] = False
+                continue
             found = cache.get((target, source))
             if found is None:
                 pairs = bridge(target, source)
@@ -206,7 +213,7 @@ def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape
             cycles[b, a], costs[b, a] = found
             if before.bursts:
                 cycles[b, a] = max(found[0], _burst_cycles(before.sources[b], target, max(found[0], source.beats)))
-    return Link(cycles, costs, np.ones(cycles.shape, np.bool_))
+    return Link(cycles, costs, open_)
 
 
 def _burst_cycles(taken: StreamShape, given: StreamShape, cycles: int) -> int:

@@ -108,6 +108,8 @@ def serialiser(folding: Folding, bits: int | None = None) -> Resources:
 
 def gatherer(folding: Folding, out_bits: int) -> Resources:
     """What joins the codes of a beat where its pixels are requantised one after another. out_bits: of a code."""
+    if folding.turns == 1:
+        return Resources()
     return _total({"gatherer": gatherer_terms(folding, out_bits)})
 
 
@@ -181,6 +183,7 @@ def max_pool(source: StreamShape, kernel: int, stride: int | None = None) -> Res
     return _total({"max_pool": terms}, bram36=memory.bram36)
 
 
+@cache
 def fifo(bits: int, depth: int) -> Resources:
     """A FIFO of ``depth`` beats of ``bits``."""
     depth = max(depth, 2)

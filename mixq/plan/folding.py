@@ -94,7 +94,7 @@ class Folding:
                 f"not {self.pump!r}"
             )
 
-    @property
+    @cached_property
     def leaving(self) -> int:
         """What out_lanes divides: then no beat has channels of two folds, or surplus ones."""
         shape = self.shape
@@ -111,7 +111,7 @@ class Folding:
 
     # -- multipliers -----------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def simd(self) -> int:
         """Input terms multiplied at a time: rows * lanes."""
         return self.rows * self.lanes
@@ -123,12 +123,12 @@ class Folding:
             raise TypeError(f"packing must be one of DSPs, not {self.packing!r}")
         return self.packing
 
-    @property
+    @cached_property
     def columns(self) -> int:
         """Chains of DSPs side by side for different output channels: pe / packing.channels."""
         return self.pe // self.packing.channels
 
-    @property
+    @cached_property
     def dsps(self) -> int:
         """DSPs of the layer."""
         return self.columns * self.simd // self.pump * self.packing.dsps
@@ -189,22 +189,22 @@ class Folding:
         """Chains whose lanes are added in look-up tables, per column."""
         return self.simd // self.cascade
 
-    @property
+    @cached_property
     def words(self) -> int:
         """Groups of input channels, of which a step takes one: ceil(in_channels / lanes)."""
         return ceil(self.shape.in_channels / self.lanes)
 
-    @property
+    @cached_property
     def steps_per_pass(self) -> int:
         """Cycles for one pass over the taps: kernel rows and input channels that are not parallel."""
         return (self.shape.kernel // self.rows) * self.words
 
-    @property
+    @cached_property
     def steps(self) -> int:
         """Cycles of a block."""
         return self.packing.passes * self.steps_per_pass
 
-    @property
+    @cached_property
     def accumulate(self) -> int:
         """Cycles that the last DSP of a chain sums before its lanes are read; a carry-tracked one sums a whole pass.
 
@@ -214,7 +214,7 @@ class Folding:
             return 1
         return min(self.steps_per_pass, self.summed // self.cascade)
 
-    @property
+    @cached_property
     def reads_per_pass(self) -> int:
         """How often the lanes of a chain are read in one pass."""
         return ceil(self.steps_per_pass / self.accumulate)
@@ -236,12 +236,12 @@ class Folding:
             return 0
         return -self.read_bounds[0] * self.chains * self.reads_per_pass
 
-    @property
+    @cached_property
     def folds(self) -> int:
         """Groups of output channels computed one after another: ceil(out_channels / pe)."""
         return ceil(self.shape.out_channels / self.pe)
 
-    @property
+    @cached_property
     def fold_beats(self) -> int:
         """Beats in which the output channels of a fold leave, of all but the last."""
         return min(self.pe, self.shape.out_channels) // self.out_lanes
@@ -251,17 +251,17 @@ class Folding:
         """Beats of the last fold, without its surplus channels."""
         return self.shape.out_channels // self.out_lanes - (self.folds - 1) * self.fold_beats
 
-    @property
+    @cached_property
     def weight_depth(self) -> int:
         """Words of each weight memory."""
         return self.folds * self.steps
 
-    @property
+    @cached_property
     def weight_width(self) -> int:
         """Bits of a word of each weight memory, one for each input term of a chain."""
         return self.columns * self.chains * self.packing.stored_bits
 
-    @property
+    @cached_property
     def weight_style(self) -> Style:
         """Kind of the weight memories."""
         if self.weight_memory == "auto":
@@ -270,22 +270,22 @@ class Folding:
 
     # -- pixels ----------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def groups(self) -> int:
         """Groups of pixels in an input row."""
         return ceil(self.shape.width / self.packing.pixels)
 
-    @property
+    @cached_property
     def out_groups(self) -> int:
         """Groups of pixels in a row of a convolution of stride 1."""
         return ceil(self.shape.dense_width / self.packing.pixels)
 
-    @property
+    @cached_property
     def shift(self) -> int:
         """Lane 0 of group g belongs to output column g * pixels - shift."""
         return self.shape.kernel - 1 - self.shape.padding
 
-    @property
+    @cached_property
     def delay(self) -> int:
         """Groups after which an aligned group of outputs is complete."""
         return ceil(self.shift / self.packing.pixels)
@@ -305,7 +305,7 @@ class Folding:
         """Sums of each output channel carried from one group of pixels to the next."""
         return self.first_lane + self.packing.passes * self.packing.taps - 1
 
-    @property
+    @cached_property
     def row_steps(self) -> int:
         """Groups that a row takes: ceil(width / pixels) wherever padding does not add whole groups of outputs."""
         return max(self.groups, self.out_groups + max(self.delay, 1) - 1, self.delay)
@@ -317,12 +317,12 @@ class Folding:
             return False
         return self.out_groups > self.row_steps - self.delay
 
-    @property
+    @cached_property
     def out_pixels(self) -> int:
         """Pixels in a beat of the output."""
         return max(1, self.packing.pixels // self.shape.stride)
 
-    @property
+    @cached_property
     def turns(self) -> int:
         """Cycles in which the pixels of an output beat are requantised one after another, a divisor of out_pixels.
 
@@ -350,7 +350,7 @@ class Folding:
         """Whether sums at a position go to columns of the output; of stride 2, every other of a group does not."""
         return self.shape.stride == 1 or self.packing.pixels == 1 or (position - self.shift) % 2 == 0
 
-    @property
+    @cached_property
     def scan(self) -> Scan:
         """The image as the line buffer sees it."""
         shape = self.shape
@@ -361,7 +361,7 @@ class Folding:
         top_bits = (rows + shape.kernel + shape.stride).bit_length() + 1
         return Scan(rows, groups, steps, out_rows, row_bits, top_bits)
 
-    @property
+    @cached_property
     def buffer_rows(self) -> int:
         """Rows that the line buffer holds: kernel - 1 + stride, and one more so that uneven rates do not stall.
 
@@ -373,7 +373,7 @@ class Folding:
 
     # -- time ------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def compute_cycles(self) -> int:
         """Cycles that the multipliers work for one frame."""
         return self.shape.out_height * self.row_steps * self.folds * self.steps

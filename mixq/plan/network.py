@@ -15,11 +15,16 @@ from mixq.board import REPORT_KEYS
 from mixq.plan.choices import FloatArray, IntArray, Link, Stage
 
 KINDS = len(REPORT_KEYS)
+"""Kinds of resources. Where widths are open, a network has one more column of costs: the predicted loss."""
+
+_BLOCK = 64
+"""Rows that are compared with the known undominated ones together."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """A way to build every stage: its number in each, and the resources of all of them with the converters, (5,)."""
+    """A way to build every stage: its number in each, and the resources of all of them with the converters, (5,)
+    or more where a network has more columns of costs."""
 
     numbers: tuple[int, ...]
     total: FloatArray
@@ -97,7 +102,7 @@ class Network:
     def blocked(self) -> int | None:
         """The first stage that no path from the input reaches the other side of; None where one reaches the output."""
         reached = np.zeros(len(self.stages[0].sources))
-        nothing = np.zeros(KINDS)
+        nothing = np.zeros(len(self.limits))
         for index, column in enumerate(self.columns):
             beyond = _step(reached, column.cheapest(column.costs @ nothing))
             if index < len(self.links):
@@ -123,7 +128,7 @@ class Network:
             return None
         exit_ = int(exits[-1].argmin())
         numbers: list[int] = []
-        total = np.zeros(KINDS)
+        total = np.zeros(len(self.limits))
         for index in range(len(tables) - 1, -1, -1):
             column = self.columns[index]
             entry = int((entries[index] + tables[index][:, exit_]).argmin())
@@ -155,7 +160,7 @@ class Network:
 
     def total(self, numbers: Sequence[int]) -> FloatArray:
         """Resources of a path given by the number of the way in each stage."""
-        total = np.zeros(KINDS)
+        total = np.zeros(len(self.limits))
         for index, (stage, number) in enumerate(zip(self.stages, numbers, strict=True)):
             total = total + stage.costs[number]
             if index:
@@ -167,9 +172,13 @@ class Network:
         """Leave out ways that take no less of anything than another of the same beats; of equal ones keep the first."""
         self.only([_undominated(column) for column in self.columns])
 
+    def copy(self) -> Network:
+        """The same network, whose ways can be thinned out apart."""
+        return copy(self)
+
     def within(self, kinds: npt.NDArray[np.bool_]) -> Network:
         """The same network with the limits of some kinds of resources alone, and of them the ways that take least."""
-        found = copy(self)
+        found = self.copy()
         found.limits = np.where(kinds, self.limits, np.inf)
         found.only([_undominated(column, kinds) for column in self.columns])
         return found
@@ -188,13 +197,25 @@ def _undominated(column: Column, kinds: npt.NDArray[np.bool_] | None = None) -> 
     bounds = [*column.starts.tolist(), len(column.numbers)]
     for start, end in pairwise(bounds):
         costs = counted[start:end]
-        # Sorted, whatever dominates a way stands before it.
-        order = np.lexsort((np.arange(end - start), *costs.T[::-1]))
-        places: list[int] = []
-        front = np.empty((0, costs.shape[1]))
-        for place in order:
-            if not (front <= costs[place]).all(1).any():
-                places.append(int(place))
-                front = np.vstack((front, costs[place]))
-        kept.append(np.array(sorted(places), np.int64) + start)
+        kept.append(undominated(costs) + start)
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
+
+
+def undominated(costs: FloatArray) -> IntArray:
+    """Places of the rows of (n, k) that no other is at most as large as in every column; of equal ones the first."""
+    # Sorted, whatever dominates a row stands before it.
+    order = np.lexsort((np.arange(len(costs)), *costs.T[::-1]))
+    front = np.empty_like(costs)
+    size = 0
+    places: list[int] = []
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        rows = costs[block]
+        beaten = (front[:size, None, :] <= rows[None, :, :]).all(2).any(0)
+        own = size
+        for place, row in zip(block[~beaten].tolist(), rows[~beaten], strict=True):
+            if not (front[own:size] <= row).all(1).any():
+                places.append(place)
+                front[size] = row
+                size += 1
+    return np.array(sorted(places), np.int64)

@@ -33,7 +33,7 @@ from mixq.plan.choices import (
 from mixq.plan.folding import Folding
 from mixq.plan.folding_file import Hold, check_names
 from mixq.plan.network import Path
-from mixq.plan.options import options, requantise_resources
+from mixq.plan.options import most_dsps, options, requantise_resources
 from mixq.plan.restrictions import RESTRICTIONS, Restriction
 from mixq.plan.search import Found, Search
 from mixq.plan.values import WISH, LayerPlan, Plan
@@ -44,9 +44,6 @@ TIME_LIMIT = 20.0
 """Seconds that one run of the solver may take; nearly all take some milliseconds."""
 
 FRONTIER_POINTS = 12
-
-# Ways that alone take more DSPs than this times the limit, or than this many more, are not looked at.
-_MOST_TIMES, _MOST_MORE = 2, 64
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,7 @@ def plan(
     packings: str | None = None,
     foldings: Mapping[str, Hold] | None = None,
     double_pump: bool = False,
+    constant_weights: bool = True,
     time_limit: float = TIME_LIMIT,
 ) -> Plan:
     """Plan a graph for a board: the fastest design that fits, or the smallest that is fast enough.
@@ -90,6 +88,7 @@ def plan(
         packings=packings,
         foldings=foldings,
         double_pump=double_pump,
+        constant_weights=constant_weights,
         time_limit=time_limit,
     )
     return planner.plan(target_fps=target_fps, max_cycles=max_cycles, real_weights=real_weights)
@@ -103,8 +102,9 @@ class Planner:
     1 and 2 they may be carry-tracked, too. packings: the name of a restriction, see
     :data:`mixq.plan.restrictions.RESTRICTIONS`. foldings: what layers are held to, by name, see
     :mod:`mixq.plan.folding_file`. double_pump: DSPs of layers may run at twice the clock, of which
-    ``board.dsp_limit_mhz`` is the limit; the design then has a second clock. time_limit: seconds for each run of the
-    solver; where one runs out, the plan's ``gap`` tells how much faster a design might be.
+    ``board.dsp_limit_mhz`` is the limit; the design then has a second clock. constant_weights: layers may be circuits
+    of their very weights; without, a plan does not depend on the weights' values but for the width of sums. time_limit:
+    seconds for each run of the solver; where one runs out, the plan's ``gap`` tells how much faster a design might be.
 
     Of equally fast designs the one of the least price is taken: the sum of the shares of the limits that it takes,
     where a share of flip-flops counts a quarter. The same arguments give the same plan.
@@ -124,6 +124,7 @@ class Planner:
         packings: str | None = None,
         foldings: Mapping[str, Hold] | None = None,
         double_pump: bool = False,
+        constant_weights: bool = True,
         time_limit: float = TIME_LIMIT,
     ) -> None:
         if board.device not in PORTS:
@@ -143,7 +144,7 @@ class Planner:
                 f"{board.dsp_limit_mhz:g} MHz: plan for a clock of at most {board.dsp_limit_mhz / 2:g} MHz, "
                 f"not {self._clock:g}"
             )
-        self._double_pump = double_pump
+        self._double_pump, self._constant_weights = double_pump, constant_weights
         self._board, self._limits = board, _share(limits or board.resources, budget)
         self._units = chain(graph)
         holds = foldings or {}
@@ -164,16 +165,15 @@ class Planner:
         if not unit.is_layer:
             made = simple_stage(unit)
             return made if hold is None else hold.simple(made)
-        dsps = self._limits.dsp
-        most = max(_MOST_TIMES * dsps, dsps + _MOST_MORE)
         found = options(
             unit,
             self._board.device,
-            most,
+            most_dsps(self._limits.dsp),
             residue_bits,
             restriction,
             every=hold is not None,
             double_pump=self._double_pump,
+            constant_weights=self._constant_weights,
         )
         return layer_stage(unit, found if hold is None else hold.layer(found))
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from mixq.plan.choices import FloatArray
 from mixq.plan.exchange import exchanged
-from mixq.plan.network import KINDS, Network, Path
+from mixq.plan.network import Network, Path
 from mixq.plan.solver import Answer, solve_network
 
 WEIGHTS = {"lut": 1.0, "ff": 0.25, "dsp": 1.0, "bram36": 1.0, "uram": 1.0}
@@ -74,6 +74,7 @@ class Program:
         self._network = network
         self._time_limit = time_limit
         limits = network.limits
+        self._kinds = len(limits)
         # A limit of nothing is kept by leaving out what takes some: the network has done so.
         self._bounded = np.isfinite(limits) & (limits > 0)
         self._unit = np.where(self._bounded, 1 / np.where(limits > 0, limits, 1), 0.0)
@@ -84,7 +85,7 @@ class Program:
     def feasible(self) -> Answer:
         """Any path within the limits, or the proof that there is none."""
         verdict = self._bound_of_feasibility() or self._found_by_exchanges() or self._within_what_binds()
-        return self._solve(np.zeros(KINDS)) if verdict is None else verdict
+        return self._solve(np.zeros(self._kinds)) if verdict is None else verdict
 
     def cheapest(self, weights: FloatArray) -> Answer:
         """The path of the least price ``weights`` (5,) times the shares of the limits."""
@@ -101,6 +102,10 @@ class Program:
             through = self._network.through((weights + multipliers) * self._unit)
             self._network.only([np.flatnonzero(price <= limit).astype(np.int64) for price in through])
         self._network.drop_dominated()
+        return self._among_the_rest(weights, known)
+
+    def _among_the_rest(self, weights: FloatArray, known: tuple[float, Path] | None) -> Answer:
+        """The cheapest path of the ways that are left; known: the best one so far, one of them, with its price."""
         return self._solve(weights, known)
 
     def _share(self, path: Path) -> FloatArray:
@@ -113,7 +118,7 @@ class Program:
 
         active = np.flatnonzero(self._bounded)
         if not len(active):
-            found = self._network.shortest(np.zeros(KINDS))
+            found = self._network.shortest(np.zeros(self._kinds))
             return Answer("infeasible") if found is None else Answer("best", found[1], 0.0)
         prices = np.where(self._bounded, 1 / len(active), 0.0)
         for _ in range(_ROUNDS):
@@ -141,7 +146,7 @@ class Program:
             )
             if -solved.fun <= value + _MARGIN:
                 return None
-            prices = np.zeros(KINDS)
+            prices = np.zeros(self._kinds)
             prices[active] = solved.x[:-1]
         return None
 
@@ -178,7 +183,7 @@ class Program:
         them that would differ in nothing else.
         """
         prices = max(self._asked, key=lambda entry: entry[0])[1]
-        answer = solve_network(self._network.within(prices > 0), np.zeros(KINDS), time_limit=self._time_limit)
+        answer = solve_network(self._network.within(prices > 0), np.zeros(self._kinds), time_limit=self._time_limit)
         if answer.path is None:
             return answer
         return Answer("best", answer.path, 0.0) if (self._share(answer.path) <= 1).all() else None
@@ -202,8 +207,8 @@ class Program:
         from scipy.optimize import linprog
 
         active = np.flatnonzero(self._bounded)
-        best, best_value = np.zeros(KINDS), -np.inf
-        multipliers = np.zeros(KINDS)
+        best, best_value = np.zeros(self._kinds), -np.inf
+        multipliers = np.zeros(self._kinds)
         for _ in range(_ROUNDS):
             found = self._network.shortest((weights + multipliers) * self._unit)
             if found is None:
@@ -222,7 +227,7 @@ class Program:
             )
             if -solved.fun <= best_value + 1e-8:
                 break
-            multipliers = np.zeros(KINDS)
+            multipliers = np.zeros(self._kinds)
             multipliers[active] = solved.x[:-1]
         return best, best_value
 

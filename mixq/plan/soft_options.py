@@ -24,11 +24,13 @@ MOST_WEIGHTS = 20_000
 """Weights, times pixels, beyond which no matrix is looked at: it would hardly have few enough pairs of digits."""
 
 
-def soft_foldings(unit: Unit) -> list[Folding]:
+def soft_foldings(unit: Unit, *, constant: bool = True) -> list[Folding]:
     """All foldings of a layer without DSPs that are offered, in beats of one pixel.
 
     Constant matrices where all weights are used in every cycle and there are at most
     :data:`mixq.plan.matrix_search.MOST_PAIRS` pairs of digits to search; multipliers of look-up tables elsewhere.
+
+    constant: with constant matrices; without, nothing depends on the values of the weights.
     """
     shape, source = unit.shape, unit.source.format
     found: list[Folding] = []
@@ -44,8 +46,8 @@ def soft_foldings(unit: Unit) -> list[Folding]:
             weight_range=unit.weight_range,
         )
         found += _multipliers(unit, packing)
-        constant = _constant(unit, replace(packing, constant=True))
-        found += [] if constant is None else [constant]
+        matrix = _constant(unit, replace(packing, constant=True)) if constant else None
+        found += [] if matrix is None else [matrix]
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from mixq.plan.choices import FloatArray
-from mixq.plan.network import KINDS, Network, Path
+from mixq.plan.network import Network, Path
 
 Status = Literal["best", "infeasible", "unknown"]
 
@@ -123,7 +123,7 @@ def _run(
     from scipy.sparse import csr_array
 
     size = matrix.ways + matrix.flows
-    width = size + (KINDS if elastic else 0)
+    width = size + (len(limits) if elastic else 0)
     flow, right = matrix.flow_rows()
     conservation = csr_array(
         (np.concatenate(flow.values), (np.concatenate(flow.rows), np.concatenate(flow.columns))),
