@@ -1,0 +1,115 @@
+"""The integer program over widths: against all choices of widths, each planned for itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from boards import load_board
+from mixq.board import Resources
+from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
+from mixq.plan.chain import chain
+from mixq.plan.choices import (
+    FloatArray,
+    Stage,
+    input_stage,
+    joint,
+    layer_stage,
+    link,
+    output_stage,
+    simple_stage,
+    vector,
+)
+from mixq.plan.options import most_dsps, options
+from mixq.plan.search import Search
+from mixq.plan.untrained import untrained_graph
+from mixq.plan.width_network import WidthSettings, width_network
+from nas.program import WidthProgram
+
+BOARD = load_board("ultra96-v2")
+LIMITS = Resources(lut=2600, ff=6000, dsp=8, bram36=6)
+WIDTHS = (2, 3, 5, 8)
+TABLE = NetworkTable(
+    name="three_layers",
+    input_shape=(2, 6, 6),
+    layers=(
+        ConvSpec(channels=4),
+        PoolSpec(),
+        ConvSpec(channels=6),
+        DenseSpec(units=3, weight_bits=None, act_bits=None),
+    ),
+    weight_bits=(4, 4, 4),
+    act_bits=(4, 4, 4),
+)
+
+
+def settings(cycles: tuple[int, int], *, widths: tuple[int, ...] = WIDTHS) -> WidthSettings:
+    each = (widths,) * 3
+    return WidthSettings(table=TABLE, weight_widths=each, act_widths=each, board=BOARD, limits=LIMITS, cycles=cycles)
+
+
+def some_losses(seed: int, widths: tuple[int, ...] = WIDTHS) -> list[FloatArray]:
+    """Losses that mostly fall with the widths, by amounts of their own in every layer, and not always."""
+    random = np.random.default_rng(seed)
+    size = len(widths)
+    falling = 2.0 ** -np.array(widths, float)
+    return [
+        random.uniform(0.5, 1) * falling[:, None]
+        + random.uniform(0.5, 1) * falling[None, :]
+        + random.uniform(0, 0.02, (size, size))
+        for _ in range(3)
+    ]
+
+
+@dataclass
+class Planned:
+    """Whether widths fit, by planning them alone: the stages of a chain, without any other widths beside them."""
+
+    stages: dict[tuple[object, ...], Stage] = field(default_factory=dict)
+
+    def fits(self, weights: tuple[int, ...], acts: tuple[int, ...], cycles: int) -> bool:
+        graph = untrained_graph(TABLE, weight_bits=weights, act_bits=acts)
+        stages = [input_stage(graph.tensor(graph.input))]
+        for unit in chain(graph):
+            key = (unit.node.name, unit.source.format, unit.target.format, unit.is_layer and unit.weight_bits)
+            if key not in self.stages:
+                most = most_dsps(LIMITS.dsp)
+                made = (
+                    layer_stage(unit, options(unit, BOARD.device, most, 2, constant_weights=False))
+                    if unit.is_layer
+                    else simple_stage(unit)
+                )
+                self.stages[key] = made
+            stages.append(self.stages[key])
+        stages.append(output_stage(graph.tensor(graph.output), stages[-1].targets))
+        cache: dict[object, object] = {}
+        links = [link(one, other, cache) for one, other in itertools.pairwise(stages[:-1])]  # type: ignore[arg-type]
+        links.append(joint(*stages[-2:]))
+        return Search(stages, links, vector(LIMITS), 20.0).fits(cycles).status == "best"
+
+
+def by_loss(losses: list[FloatArray]) -> Iterator[tuple[float, tuple[int, ...], tuple[int, ...]]]:
+    """All choices of widths, the least loss first."""
+    places = itertools.product(range(len(WIDTHS)), repeat=6)
+    totals = sorted((float(sum(losses[k][p[2 * k], p[2 * k + 1]] for k in range(3))), p) for p in places)
+    for total, p in totals:
+        yield total, tuple(WIDTHS[i] for i in p[::2]), tuple(WIDTHS[i] for i in p[1::2])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cycles", [36, 72, 108])
+def test_the_answer_is_that_of_all_choices(cycles: int) -> None:
+    planned = Planned()
+    program = WidthProgram(width_network(settings((cycles, cycles))), losses := some_losses(cycles))
+    best = program.best(cycles)
+    ordered = enumerate(by_loss(losses))
+    tried, (total, weights, acts) = next(entry for entry in ordered if planned.fits(*entry[1][1:], cycles))
+    assert tried > 0, "the budget must leave something out"
+    assert best is not None
+    assert (best.weight_bits, best.act_bits) == (weights, acts)
+    assert best.loss == pytest.approx(total, rel=1e-12)
+    assert best.gap == 0

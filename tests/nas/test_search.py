@@ -1,0 +1,135 @@
+"""The search as a whole: within its budgets, never worse than the most probable widths, the same after every kill."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mixq.data import Dataset, Samples
+from mixq.errors import CheckFailed, UserError
+from nas.planned import planned
+from nas.search import SearchResult
+from tests.nas import small
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchResult, list[str]]:
+    told: list[str] = []
+
+    def report(what: str, done: int, total: int, facts: object) -> None:
+        assert 0 <= done <= total
+        told.append(what)
+
+    return small.run(tmp_path_factory.mktemp("search"), report=report), told
+
+
+def test_the_steps_are_told(found: tuple[SearchResult, list[str]]) -> None:
+    assert list(dict.fromkeys(found[1])) == [
+        "listing ways to build layers",
+        "training the supernet",
+        "measuring what widths cost",
+        "solving",
+    ]
+
+
+def test_each_budget_is_kept(found: tuple[SearchResult, list[str]]) -> None:
+    result = found[0]
+    assert [a.predicted["budget"] for a in result.allocations] == list(small.BUDGETS)
+    for allocation, budget in zip(result.allocations, small.BUDGETS, strict=True):
+        plan = planned(small.TABLE, allocation.weight_bits, allocation.act_bits, small.HARDWARE, "narrow")
+        assert plan.cycles <= budget
+        cycles = allocation.predicted["cycles"]
+        assert isinstance(cycles, int)
+        assert cycles <= budget
+        assert allocation.layers == small.TABLE.weighted_names
+        assert (allocation.weight_bits[-1], allocation.act_bits[-1]) == (8, 8), "the network fixes these"
+
+
+def test_the_front_falls(found: tuple[SearchResult, list[str]]) -> None:
+    front = found[0].front
+    assert front
+    assert all(a.cycles < b.cycles and a.loss > b.loss for a, b in itertools.pairwise(front))
+
+
+def test_a_budget_that_cannot_be_met(tmp_path: Path) -> None:
+    with pytest.raises(CheckFailed, match=r"no widths of three_layers fit in 2 cycles a frame: the smallest take \d+ "):
+        small.run(tmp_path, budgets=(2, 72))
+
+
+def test_without_budgets_the_fastest_within_the_tolerance(tmp_path: Path) -> None:
+    result = small.run(tmp_path, budgets=(), tolerance=0.0)
+    assert len(result.allocations) == 1
+    assert result.allocations[0].predicted["budget"] == result.front[-1].cycles
+
+
+def test_images_of_another_shape_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = small.dataset()
+
+    def narrow(samples: Samples) -> Samples:
+        return Samples(samples.images[:, :, :, :5].copy(), samples.labels)
+
+    parts = {name: narrow(getattr(whole, name)) for name in ("train", "validation", "test")}
+    monkeypatch.setattr(small, "dataset", lambda: Dataset(name="thin", class_names=("a", "b", "c"), **parts))
+    with pytest.raises(
+        UserError, match=r"the images of thin have the shape \(1, 6, 5\); three_layers takes \(1, 6, 6\)"
+    ):
+        small.run(tmp_path)
+
+
+def test_another_search_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    small.run(tmp_path, "edmips")
+    with pytest.raises(UserError, match="another"):
+        small.run(tmp_path, "budget")
+
+
+def test_the_published_method(tmp_path: Path) -> None:
+    result = small.run(tmp_path, "edmips", decay_c=1.0)
+    (allocation,) = result.allocations
+    plan = planned(small.TABLE, allocation.weight_bits, allocation.act_bits, small.HARDWARE, "narrow")
+    assert allocation.predicted["cycles"] == plan.cycles
+    assert allocation.found_by["method"] == "edmips"
+    # So heavy a penalty leaves the densest widths alone.
+    assert allocation.weight_bits[:2] == (2, 2)
+
+
+def program(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.nas.small", str(folder), "budget"],
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
+    started = time.monotonic()
+    whole, errors = (process := program(tmp_path / "whole")).communicate()
+    assert process.returncode == 0, errors
+    duration = time.monotonic() - started
+    moments = random.Random(11)
+    kills = 0
+    for folder in (tmp_path / f"cut{number}" for number in range(10)):
+        # Several times in one folder, each time going on from where the last one was cut short.
+        for _ in range(4):
+            process = program(folder)
+            time.sleep(moments.uniform(0.2, 0.8) * duration)
+            process.kill()
+            process.communicate()
+            kills += process.returncode == -signal.SIGKILL
+        again, errors = (process := program(folder)).communicate()
+        assert process.returncode == 0, errors
+        assert again == whole
+        if kills >= 20:
+            return
+    pytest.fail(f"only {kills} processes were cut short")
