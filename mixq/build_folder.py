@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from mixq.bits import BITS_FILE
 from mixq.errors import UserError
 from mixq.files import read_json
 from mixq.graph import Graph
@@ -16,6 +17,7 @@ from mixq.plan import Plan
 from mixq.plan.folding_file import FOLDING_FILE
 
 GRAPH_FILES = ("graph.json", "graph.npz")
+PROJECT_FILE = "project.yaml"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class BuildFolder:
         manifest.json             hashes of rtl/ and what it is made of
         steps.json                what the quickstart need not do again
         folding.json              the plan's foldings, to hold another plan to them
+        project.yaml              what the network was made from, with absolute paths; mixq test finds the data by it
+        bits.yaml                 the widths that mixq search found, which mixq train takes
+        search/, train/           their runs: saved states and logs, to go on from; search/front.json
     """
 
     path: Path
@@ -84,6 +89,26 @@ class BuildFolder:
         """Which steps were done with which inputs; see :mod:`mixq.cli.steps`."""
         return self.path / "steps.json"
 
+    @property
+    def bits(self) -> Path:
+        """The widths that a search found."""
+        return self.path / BITS_FILE
+
+    @property
+    def project(self) -> Path:
+        """What the network was made from; see :mod:`mixq.project_file`."""
+        return self.path / PROJECT_FILE
+
+    @property
+    def train_run(self) -> Path:
+        """Folder of the training's states and log."""
+        return self.path / "train"
+
+    @property
+    def search_run(self) -> Path:
+        """Folder of the search's states and log, or of the grid of searches."""
+        return self.path / "search"
+
     def report_file(self, name: str) -> Path:
         """Path of the report ``name``, in a folder that is made where missing."""
         make_folder(self.report)
@@ -122,7 +147,7 @@ class BuildFolder:
             with contextlib.suppress(OSError):  # missing, or it holds files of the user's
                 path.parent.rmdir()
         # The graph goes last: while it stands, whoever was cut short here finds the rest to be another graph's.
-        for name in ("steps.json", "manifest.json", FOLDING_FILE, "plan.yaml", *reversed(GRAPH_FILES)):
+        for name in (PROJECT_FILE, "steps.json", "manifest.json", FOLDING_FILE, "plan.yaml", *reversed(GRAPH_FILES)):
             (self.path / name).unlink(missing_ok=True)
         return True
 

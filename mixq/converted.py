@@ -10,7 +10,7 @@ training model              converted model, all tensors int64
 ImageQuantizer(b)           pixels >> (8 - b)
 QuantConv2d, QuantLinear    sums of products of codes, then * multiplier + bias
 batch norm                  nothing: it is in multiplier and bias
-ActivationQuantizer(b)      clamp((y + 2^(T-1)) >> T, 0, 2^b - 1)
+activation quantiser of b   clamp((y + 2^(T-1)) >> T, 0, 2^b - 1)
 max-pool, flatten           as they are
 ==========================  ==========================================================
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from mixq.errors import UserError
 from mixq.folding import FRACTION_BITS, fold_affine, fold_final_bias, requantise_shift
-from mixq.layers import QuantConv2d, QuantLinear, output_affine, quantised_weights
+from mixq.layers import QuantConv2d, QuantLinear, activation_step, output_affine, quantised_weights
 from mixq.quantizers import PIXEL_BITS
 from mixq.tracing import Stage, trace
 
@@ -52,7 +52,8 @@ class ConvertedModel(nn.Module):
         for stage in traced.stages:
             _convert_stage(self.network, stage, act_bits, act_step, fraction_bits)
             if stage.quantizer is not None:
-                act_bits, act_step = stage.quantizer.bits, stage.quantizer.step
+                act_bits = stage.quantizer.bits
+                act_step = activation_step(stage.quantizer, stage.quantizer_path)
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ def _convert_stage(network: nn.Module, stage: Stage, act_bits: int, act_step: fl
         affine,
         weight_step=weight_step,
         act_step=act_step,
-        next_step=stage.quantizer.step,
+        next_step=activation_step(stage.quantizer, stage.quantizer_path),
         shift=shift,
         layer=stage.path,
     )

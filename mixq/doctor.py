@@ -23,6 +23,7 @@ PURPOSES = {
     "train": "training, quickstart",
     "sim": "simulation, resource counts",
     "prove": "proofs of packings",
+    "ray": "sweeps over machines",
 }
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,10 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in a document: keys of dicts, as text, and places in lists, from the outside in."""
+
+
 def load_yaml(path: str | os.PathLike[str], *, max_bytes: int = 1 << 20) -> Any:
     """Return the one YAML document of a file: dicts, lists, text, numbers, bools and None.
 
@@ -182,11 +186,19 @@ def load_yaml(path: str | os.PathLike[str], *, max_bytes: int = 1 << 20) -> Any:
     where there is one, for a file that cannot be read, is larger than ``max_bytes``, is not YAML, holds
     an alias, a duplicate key or a tag of its own, or is nested deeper than 40 levels.
     """
+    return load_yaml_lines(path, max_bytes=max_bytes)[0]
+
+
+def load_yaml_lines(path: str | os.PathLike[str], *, max_bytes: int = 1 << 20) -> tuple[Any, dict[KeyPath, int]]:
+    """Return the document as `load_yaml` does, and the line, from 1, of every key and of every entry of a list."""
     text = read_text(path, max_bytes=max_bytes)
     try:
         loader = _Loader(text)
         try:
-            return loader.get_single_data()
+            node = loader.get_single_node()
+            if node is None:
+                return None, {}
+            return loader.construct_document(node), dict(_lines(node, ()))
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -195,6 +207,19 @@ def load_yaml(path: str | os.PathLike[str], *, max_bytes: int = 1 << 20) -> Any:
         raise UserError(f"{where}: {error.problem}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _lines(node: yaml.Node, path: KeyPath) -> Iterator[tuple[KeyPath, int]]:
+    """Path and line of everything below ``node``, which stands at ``path``."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            own = (*path, str(key.value))
+            yield own, key.start_mark.line + 1
+            yield from _lines(value, own)
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            yield (*path, place), value.start_mark.line + 1
+            yield from _lines(value, (*path, place))
 
 
 def dump_yaml(obj: Any) -> str:

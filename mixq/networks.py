@@ -175,6 +175,7 @@ def network(name: str) -> NetworkTable:
 def _tables() -> dict[str, NetworkTable]:
     tables = (
         _vgg("vgg_tiny", (64, 64, 128, 128, 256, 256)),
+        _vgg("vgg_tiny_quarter", (16, 16, 32, 32, 64, 64)),
         _vgg("vgg_small", (128, 128, 256, 256, 512, 512)),
         _ultranet("ultranet", edge_weight_bits=None),
         _ultranet("ultranet_ismart", edge_weight_bits=8),

@@ -22,9 +22,12 @@ from mixq.cli import (
     importing,
     packings,
     planning,
+    projects,
     quickstart,
     reports,
     running,
+    searching,
+    training,
     verifying,
 )
 from mixq.errors import MixqError, UserError
@@ -33,7 +36,11 @@ from mixq.errors import MixqError, UserError
 VERB_MODULES = (
     quickstart,
     doctor,
+    projects,
     checking,
+    searching,
+    training,
+    accuracy,
     importing,
     running,
     planning,
@@ -42,7 +49,6 @@ VERB_MODULES = (
     estimating,
     reports,
     packings,
-    accuracy,
 )
 
 INTERRUPTED = 130

@@ -20,6 +20,7 @@ from mixq.networks import network_names
 from mixq.packing import WeightRange
 from mixq.plan import plan, resnet
 from mixq.plan.footprint import LUT_BITS, LayerSize, block_ram_bits, footprint, sizes_of_graph, sizes_of_table
+from mixq.quantizer_kinds import QuantizerKind
 
 #: Weights do not change whether a network fits by much; these stand for those that training will find.
 _RANDOM = "random:1"
@@ -44,6 +45,7 @@ def check(
     weight_bits: options.WeightBits = None,
     act_bits: options.ActBits = None,
     weight_range: options.WeightRangeName = None,
+    quantizer: options.QuantizerName = None,
 ) -> None:
     """Tell whether a network fits a board, and how fast it can be there; before any training, and writing nothing.
 
@@ -56,7 +58,7 @@ def check(
     shape = options.shape("--input-shape", input_shape)
     weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
     given: dict[str, object] = {"--network": network, "--input-shape": shape}
-    given |= {"--weight-bits": weights, "--act-bits": acts, "--weight-range": weight_range}
+    given |= {"--weight-bits": weights, "--act-bits": acts, "--weight-range": weight_range, "--quantizer": quantizer}
     if not source:
         raise UserError("SOURCE is empty; give a network's name, random:SEED, a checkpoint or a folder with a graph")
     if Path(source).is_dir():
@@ -78,7 +80,7 @@ def check(
         table = table if shape is None else replace(table, input_shape=shape)
         if min(min(size) for size in table.shapes()) >= 1:  # smaller images are refused below
             _check_memory(table.name, sizes_of_table(table, weight_bits=weights, act_bits=acts), made)
-    graph = _graph(weights_from, name, shape, weights, acts, weight_range)
+    graph = _graph(weights_from, name, shape, weights, acts, weight_range, quantizer)
     if not weights_from.startswith("random:"):
         _check_memory(graph.name, sizes_of_graph(graph), made)
     _show_plan(graph, made)
@@ -111,6 +113,7 @@ def _graph(
     weights: list[int] | None,
     acts: list[int] | None,
     weight_range: WeightRange | None,
+    quantizer: QuantizerKind | None,
 ) -> Graph:
     with progress("making the integer graph"):
         model = models.load_model(
@@ -120,6 +123,7 @@ def _graph(
             weight_bits=weights,
             act_bits=acts,
             weight_range=weight_range,
+            quantizer=quantizer,
         )
         from mixq.lowering import lower
 

@@ -43,6 +43,7 @@ def import_network(
     weight_bits: options.WeightBits = None,
     act_bits: options.ActBits = None,
     weight_range: options.WeightRangeName = None,
+    quantizer: options.QuantizerName = None,
     images: Annotated[
         Path | None,
         typer.Option(metavar="FILE.npy", help="8-bit images (frames, C, H, W) for the reference; random by default."),
@@ -67,7 +68,7 @@ def import_network(
         )
     if Path(source).is_dir():
         given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
-        given |= {"--weight-range": weight_range}
+        given |= {"--weight-range": weight_range, "--quantizer": quantizer}
         unused = [name for name, value in given.items() if value is not None]
         if unused:
             raise UserError(f"{', '.join(unused)} cannot change the graph in the folder {source}; leave it out")
@@ -80,6 +81,7 @@ def import_network(
             weight_bits=weights,
             act_bits=acts,
             weight_range=weight_range,
+            quantizer=quantizer,
         )
         graph = _import_model(model, folder, models.checkpoint_origin(source), images)
     write_counts(folder, graph)

@@ -13,12 +13,14 @@ from mixq.build_folder import BuildFolder
 from mixq.cli.progress import progress
 from mixq.errors import CheckFailed, UserError
 from mixq.graph import Graph
+from mixq.networks import network_names
 
 if TYPE_CHECKING:
     from mixq.converted import ConvertedModel
     from mixq.data import Samples
     from mixq.models import NetworkModel
     from mixq.packing import WeightRange
+    from mixq.quantizer_kinds import QuantizerKind
 
 Shape = tuple[int, int, int]
 
@@ -42,10 +44,11 @@ def load_model(
     weight_bits: list[int] | None,
     act_bits: list[int] | None,
     weight_range: WeightRange | None = None,
+    quantizer: QuantizerKind | None = None,
 ) -> NetworkModel:
     """The model of ``random:SEED`` or of a checkpoint, for images of ``input_shape`` (None: the network's own).
 
-    weight_range: None takes the checkpoint's, or else "full".
+    weight_range, quantizer: None takes the checkpoint's, or else "full" and "hwgq".
 
     Raises UserError for what cannot be had.
     """
@@ -59,14 +62,22 @@ def load_model(
         act_bits=act_bits,
         input_shape=input_shape,
         weight_range=weight_range,
+        quantizer=quantizer,
     )
 
 
 def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:
-    """The training model that ``graph`` was lowered from. UserError where its checkpoint is damaged."""
-    from mixq.checkpoints import load_checkpoint
+    """The training model that ``graph`` was lowered from. UserError where its checkpoint is damaged.
 
-    return load_checkpoint(folder.checkpoint, input_shape=graph.tensor(graph.input).shape)
+    A network of the user's own is the one that the build's project names.
+    """
+    from mixq.checkpoints import load_checkpoint
+    from mixq.project_file import load_project
+
+    own = None
+    if graph.metadata.get("network") not in network_names() and folder.project.is_file():
+        own = load_project(folder.project).table()
+    return load_checkpoint(folder.checkpoint, own, input_shape=graph.tensor(graph.input).shape)
 
 
 def write_model(
@@ -155,4 +166,5 @@ def _metadata(model: NetworkModel, origin: str) -> dict[str, str]:
         "network": model.table.name,
         "weight_bits": ",".join(map(str, model.weight_bits)),
         "act_bits": ",".join(map(str, model.act_bits)),
+        "quantizer": model.quantizer,
     }

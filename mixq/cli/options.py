@@ -11,6 +11,7 @@ import typer
 
 from mixq.errors import UserError
 from mixq.packing import WeightRange
+from mixq.quantizer_kinds import QUANTIZER_KINDS, QuantizerKind
 
 BuildDir = Annotated[Path, typer.Argument(metavar="BUILD_DIR", help="The build folder, e.g. build/quickstart.")]
 
@@ -39,6 +40,16 @@ WeightRangeName = Annotated[
         metavar="full|narrow",
         help="Range of weights of 4 bits or more; narrow clamps the most negative one away, which packs denser; "
         "by default the checkpoint's, or else full.",
+    ),
+]
+
+QuantizerName = Annotated[
+    QuantizerKind | None,
+    typer.Option(
+        "--quantizer",
+        metavar="|".join(QUANTIZER_KINDS),
+        help="How the steps of weights and activations are found: fixed for Gaussian values (hwgq) or learned (lsq); "
+        "by default the checkpoint's, or else hwgq.",
     ),
 ]
 

@@ -113,7 +113,7 @@ class _Way:
         """Train, lower, and write the reference: all test images."""
         from mixq.models import build_model
         from mixq.networks import network
-        from mixq.training import EpochResult, TrainConfig, train
+        from mixq.training import Progress, TrainConfig, train
 
         config = TrainConfig(seed=SEED)
         report = self._folder.report
@@ -130,8 +130,9 @@ class _Way:
         data, model = self._data, build_model(network(NETWORK))
         with progress(f"training {NETWORK}", config.epochs) as update:
 
-            def tell(result: EpochResult) -> None:
-                update(result.epoch)
+            def tell(state: Progress) -> None:
+                if state.result is not None:
+                    update(state.epoch)
 
             train(model, data.train, validation=data.validation, config=config, progress=tell)
         graph = write_model(

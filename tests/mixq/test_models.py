@@ -10,6 +10,7 @@ from mixq.errors import UserError
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import build_model
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, network, network_names
+from mixq.quantizers import ImageQuantizer, LSQActivationQuantizer, LSQWeightQuantizer
 
 
 def test_modules_of_the_digits_network() -> None:
@@ -74,3 +75,17 @@ def test_narrow_networks_keep_the_full_range_up_to_3_bits() -> None:
     with pytest.raises(ValueError) as failure:
         build_model(network("digits_cnn"), weight_range="wide")  # type: ignore[arg-type]
     assert str(failure.value) == "weight_range must be full or narrow, not 'wide'"
+
+
+def test_the_kind_of_quantisers_reaches_every_layer() -> None:
+    model = build_model(network("digits_cnn"), weight_range="narrow", quantizer="lsq")
+    layers = [module for module in model.modules() if isinstance(module, QuantConv2d | QuantLinear)]
+    assert {type(layer.weight_quantizer) for layer in layers} == {LSQWeightQuantizer}
+    assert {type(model.conv1_act), type(model.conv3_act)} == {LSQActivationQuantizer}
+    assert type(model.image) is ImageQuantizer
+    assert [layer.weight_quantizer.weight_range for layer in layers] == ["narrow", "full", "full", "narrow"]
+    assert model.quantizer == "lsq"
+    assert build_model(network("digits_cnn")).quantizer == "hwgq"
+    with pytest.raises(ValueError) as failure:
+        build_model(network("digits_cnn"), quantizer="dorefa")  # type: ignore[arg-type]
+    assert str(failure.value) == "quantizer must be hwgq or lsq, not 'dorefa'"

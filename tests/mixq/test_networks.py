@@ -16,6 +16,11 @@ from mixq.networks import network, network_names
     [
         # By hand: 9 * (3*64 + 64*64) * 1024 + 9 * (64*128 + 128*128) * 256 + 9 * (128*256 + 256*256) * 64 + 40960
         ("vgg_tiny", 152_805_376, 1_185_472),
+        (
+            "vgg_tiny_quarter",
+            9 * ((3 * 16 + 16 * 16) * 1024 + (16 * 32 + 32 * 32) * 256 + (32 * 64 + 64 * 64) * 64) + 10240,
+            9 * (3 * 16 + 16 * 16 + 16 * 32 + 32 * 32 + 32 * 64 + 64 * 64) + 10240,
+        ),
         ("vgg_small", 607_600_640, 4_656_512),
         ("ultranet", 199_526_400, 210_096),
         ("ultranet_ismart", 199_526_400, 210_096),
@@ -39,14 +44,15 @@ def test_layers_of_the_published_networks() -> None:
 
 
 def test_names() -> None:
-    assert network_names() == ("digits_cnn", "ultranet", "ultranet_ismart", "vgg_small", "vgg_tiny")
+    assert network_names() == ("digits_cnn", "ultranet", "ultranet_ismart", "vgg_small", "vgg_tiny", "vgg_tiny_quarter")
     assert network("VGG-tiny") is not None
     assert network("VGG-tiny") == network("vgg_tiny")
     assert network("ultranet-ismart") == network("ultranet_ismart")
     with pytest.raises(UserError) as raised:
         network("resnet")
     assert str(raised.value) == (
-        "no network is called 'resnet'; choose one of digits_cnn, ultranet, ultranet_ismart, vgg_small, vgg_tiny"
+        "no network is called 'resnet'; choose one of "
+        "digits_cnn, ultranet, ultranet_ismart, vgg_small, vgg_tiny, vgg_tiny_quarter"
     )
 
 

@@ -64,6 +64,26 @@ def test_a_narrow_range_is_counted_kept_and_planned_with_denser_packings(tmp_pat
     assert outcome.status == 2 and "--weight-range cannot change the graph in the folder" in outcome.complaint
 
 
+def test_learned_steps_are_imported_and_kept(tmp_path: Path, mixq: Run) -> None:
+    learned, fixed, again = tmp_path / "learned", tmp_path / "fixed", tmp_path / "again"
+    words = ("random:1", "--network", "digits-cnn")
+    assert mixq("import", *words, "--quantizer", "lsq", "--out", learned).status == 0
+    assert mixq("import", *words, "--out", fixed).status == 0
+    graph = Graph.load(learned)
+    assert graph.metadata["quantizer"] == "lsq"
+    assert Graph.load(fixed).metadata["quantizer"] == "hwgq"
+    assert [tensor.scale for tensor in graph.tensors] != [tensor.scale for tensor in Graph.load(fixed).tensors]
+    assert mixq("import", learned / "checkpoints/model.pt", "--out", again).status == 0
+    assert Graph.load(again).nodes == graph.nodes
+    assert Graph.load(again).metadata["quantizer"] == "lsq"
+    outcome = mixq("import", learned / "checkpoints/model.pt", "--quantizer", "hwgq", "--out", tmp_path / "other")
+    assert outcome.status == 2 and outcome.complaint.endswith("give --quantizer lsq")
+    outcome = mixq("import", fixed / "checkpoints/model.pt", "--quantizer", "lsq", "--out", tmp_path / "other")
+    assert outcome.status == 2 and "layer conv1_act: its step has not been learned" in outcome.complaint
+    outcome = mixq("import", again, "--quantizer", "lsq", "--out", tmp_path / "other")
+    assert outcome.status == 2 and "--quantizer cannot change the graph in the folder" in outcome.complaint
+
+
 def test_another_network_takes_what_followed_from_the_old_one_away(build: Path, mixq: Run) -> None:
     (build / "notes.txt").write_text("mine")
     before = Graph.load(build)
@@ -123,6 +143,7 @@ def test_images_of_ones_own_become_the_reference(tmp_path: Path, mixq: Run) -> N
             "images of the shape 1,1,1 are too small for digits_cnn; give larger ones",
         ),
         (["random:1", *SMALL, "--weight-range", "wide"], "Invalid value for '--weight-range': "),
+        (["random:1", *SMALL, "--quantizer", "dorefa"], "Invalid value for '--quantizer': "),
         (["random:1", *SMALL, "--images", "none.npy"], "none.npy: no such file"),
     ],
 )

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from mixq.cli.progress import progress
+from mixq.cli.progress import Stages, progress
 
 
 class Clock:
@@ -76,3 +76,50 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "training" in out.getvalue().replace("training: done in 0.0 s", "")
     assert "3/8" in out.getvalue()
     assert out.getvalue().endswith("training: done in 0.0 s\n")
+
+
+def test_a_note_stands_before_the_time_left() -> None:
+    out, clock = io.StringIO(), Clock()
+    with progress("training", 10, stream=out, clock=clock) as update:
+        update(0)
+        clock.now += 4.0
+        update(2, note="loss 1.000")
+    assert out.getvalue().splitlines() == [
+        "training: 2 of 10, loss 1.000, about 16 s left",
+        "training: done in 4.0 s",
+    ]
+    terminal = Terminal()
+    with progress("training", 10, stream=terminal) as update:
+        update(2, note="loss 1.000")
+    assert "loss 1.000" in terminal.getvalue()
+
+
+def test_stages_follow_each_other() -> None:
+    out, clock = io.StringIO(), Clock()
+    with Stages(stream=out, clock=clock) as report:
+        report("listing", 0, 4, {})
+        clock.now += 3.0
+        report("listing", 2, 4, {})
+        clock.now += 1.0
+        report("training", 0, 9, {})
+        clock.now += 2.5
+        report("training", 1, 9, {"metric": 0.5, "cycles": 25000.4, "loss": 2.0, "other": 1.0})
+    assert out.getvalue().splitlines() == [
+        "listing: 2 of 4, about 3 s left",
+        "listing: done in 4.0 s",
+        "training: 1 of 9, loss 2.000, metric 0.500, 25,000 cycles, about 20 s left",
+        "training: done in 2.5 s",
+    ]
+
+
+def test_a_stage_that_fails_is_not_called_done() -> None:
+    out = io.StringIO()
+
+    def fail() -> None:
+        with Stages(stream=out) as report:
+            report("solving", 0, 1, {})
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert out.getvalue() == ""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixq.cli.reference import render
 
-VERBS = "quickstart doctor check import run plan generate verify estimate report packings test"
+VERBS = "quickstart doctor init check search train test import run plan generate verify estimate report packings"
 
 
 def test_the_page_is_current(root: Path) -> None:
