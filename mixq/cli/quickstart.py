@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from mixq.build_folder import GRAPH_FILES, BuildFolder
+from mixq.bits import BitAllocation
+from mixq.build_folder import GRAPH_FILES, BuildFolder, make_folder
 from mixq.cli.accuracy import write_accuracy
 from mixq.cli.estimating import count_resources
 from mixq.cli.generating import generate_rtl
 from mixq.cli.models import check_torch, write_model
 from mixq.cli.options import ResidueBits
 from mixq.cli.planning import make_plan
-from mixq.cli.progress import progress
+from mixq.cli.progress import Stages, progress
 from mixq.cli.reports import write_counts, write_page
 from mixq.cli.steps import Steps
 from mixq.cli.verification import check_simulator, verify_frames
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
 NETWORK, BOARD = "digits_cnn", "ultra96-v2"
 MAX_DSP, MAX_LUT = 40, 10_000
+#: What widths are searched within, in cycles of a frame, which ones a layer may have, and epochs of the search.
+BUDGET = 192
+WIDTHS = (2, 3, 4, 6)
+SEARCH_EPOCHS = 8
 #: Share of the test images that the integer network must get right.
 LEAST_ACCURACY = 0.96
 FRAMES, SEED = 20, 1
@@ -48,15 +54,17 @@ def quickstart(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The build folder.")] = Path("build/quickstart"),
     residue_bits: ResidueBits = 2,
 ) -> None:
-    """Go the whole way: train on handwritten digits, convert, plan, generate, simulate, count, report.
+    """Go the whole way: search widths, train on handwritten digits, convert, plan, generate, simulate, report.
 
-    A small CNN with mixed widths is trained on scikit-learn's digits and built for the Ultra96-V2 within 40 DSPs and
-    10,000 LUTs; 20 test images go through its Verilog under Icarus and Verilator, with random stalls, and must give the
-    integers of the converted PyTorch model. The second time only what changed is done again.
+    For every layer of a small CNN the widths are searched that cost least, where an Ultra96-V2 has to build the network
+    within 192 cycles a frame, 40 DSPs and 10,000 LUTs. It is trained with them on scikit-learn's digits; 20 test images
+    go through its Verilog under Icarus and Verilator, with random stalls, and must give the integers of the converted
+    PyTorch model. The second time only what changed is done again.
     """
     check_tools()
     way = _Way(BuildFolder(out), residue_bits)
     steps: tuple[tuple[str, Callable[[], bool]], ...] = (
+        ("search widths", way.search),
         ("train on handwritten digits", way.train),
         ("convert to integers", way.test),
         (f"plan for {BOARD}", way.plan),
@@ -109,8 +117,45 @@ class _Way:
 
         return load_digits()
 
+    def search(self) -> bool:
+        """Search the widths to train with."""
+        from boards import load_board
+        from mixq.networks import network
+        from mixq.training import TrainConfig
+        from nas.config import Hardware, SearchConfig
+        from nas.planned import limited
+        from nas.search import search
+
+        config = SearchConfig(
+            weight_widths=WIDTHS, act_widths=WIDTHS, quantizer="hwgq", budgets=(BUDGET,), points=4, refinements=1
+        )
+        recipe = TrainConfig(epochs=SEARCH_EPOCHS, seed=SEED)
+        board = load_board(BOARD)
+        limits = limited(board.resources, dsp=MAX_DSP, lut=MAX_LUT)
+        hardware = Hardware(board=board, limits=limits, residue_bits=self._residue_bits)
+        settings = [NETWORK, BOARD, asdict(limits), self._residue_bits, asdict(config), asdict(recipe), _versions()]
+        made = (self._folder.bits,)
+        if self._steps.is_done("search", settings=settings, made=made):
+            return False
+        make_folder(self._folder.search_run)
+        with Stages() as report:
+            found = search(
+                network(NETWORK),
+                self._data,
+                config,
+                recipe,
+                hardware,
+                run_dir=self._folder.search_run,
+                jobs=os.cpu_count() or 1,
+                report=report,
+                fresh=True,
+            )
+        found.allocations[0].save(self._folder.path)
+        self._steps.record("search", settings=settings, made=made)
+        return True
+
     def train(self) -> bool:
-        """Train, lower, and write the reference: all test images."""
+        """Train with the widths, lower, and write the reference: all test images."""
         from mixq.models import build_model
         from mixq.networks import network
         from mixq.training import Progress, TrainConfig, train
@@ -124,10 +169,18 @@ class _Way:
             self._folder.expected,
             report / "conversion.json",
         )
-        settings = [NETWORK, asdict(config), _versions()]
-        if self._steps.is_done("train", settings=settings, made=made):
+        settings, inputs = [NETWORK, asdict(config), _versions()], (self._folder.bits,)
+        if self._steps.is_done("train", settings=settings, inputs=inputs, made=made):
             return False
-        data, model = self._data, build_model(network(NETWORK))
+        bits = BitAllocation.load(self._folder.bits)
+        model = build_model(
+            network(NETWORK),
+            weight_bits=bits.weight_bits,
+            act_bits=bits.act_bits,
+            weight_range=bits.weight_range,
+            quantizer=bits.quantizer,
+        )
+        data = self._data
         with progress(f"training {NETWORK}", config.epochs) as update:
 
             def tell(state: Progress) -> None:
@@ -139,7 +192,7 @@ class _Way:
             self._folder, model, origin="quickstart", pixels=data.test.images, samples=data.test, classify=True
         )
         write_counts(self._folder, graph)
-        self._steps.record("train", settings=settings, made=made)
+        self._steps.record("train", settings=settings, inputs=inputs, made=made)
         return True
 
     def test(self) -> bool:

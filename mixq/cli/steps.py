@@ -13,7 +13,7 @@ from mixq.build_folder import BuildFolder
 from mixq.errors import UserError
 from mixq.files import read_json, write_json
 
-_PACKAGES = ("mixq", "rtl_gen", "sim", "boards")
+_PACKAGES = ("mixq", "nas", "rtl_gen", "sim", "boards")
 _SUFFIXES = {".py", ".v", ".cpp", ".yaml"}
 
 
