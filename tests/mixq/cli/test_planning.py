@@ -223,7 +223,7 @@ def test_accuracy_of_both_models(tmp_path: Path, mixq: Run) -> None:
     out = tmp_path / "digits"
     assert mixq("import", "random:3", "--network", "digits-cnn", "--out", out).status == 0
     outcome = mixq("test", out)
-    assert outcome.status == 0 and "digits, 360 test images" in outcome.out
+    assert outcome.status == 0 and "digits, 360 of 360 test images" in outcome.out
     found = json.loads((out / "report/accuracy.json").read_text())
     value, float_value = found.pop("value"), found.pop("float_value")
     assert found == {"split": "test", "samples": 360, "metric": "top1"}
@@ -243,7 +243,9 @@ def test_networks_without_data_are_refused(build: Path, tmp_path: Path, mixq: Ru
     )
     own_graph().save(tmp_path / "own")
     outcome = mixq("test", tmp_path / "own")
-    assert outcome.complaint == "mixq: there is no data set for net; mixq test knows digits_cnn alone"
+    assert outcome.complaint == (
+        f"mixq: {tmp_path / 'own'} does not say what data net is for (it has no project.yaml); make it with: mixq train"
+    )
     assert outcome.status == 2
 
 
