@@ -58,7 +58,7 @@ class SearchConfig:
         tolerance: without budgets, the fastest widths are taken whose predicted loss is within so much of the least.
         samples: validation images that sensitivities are measured on, at most.
         refinements: how often they are measured anew around the widths that were found.
-        points: of the front of predicted loss against cycles.
+        points: of the front of predicted loss against cycles, at least 2, or 0 for none where there are budgets.
         decay_c, decay_t: of "edmips", weights of its complexity terms. density: "original" for the published table of
             multiplications per DSP, "mixq" for the packings that there are.
 
@@ -86,7 +86,7 @@ class SearchConfig:
         for name, choices in (("method", get_args(Method)), ("density", get_args(DensityName))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")
-        for name, least in (("samples", 2), ("refinements", 0), ("points", 2)):
+        for name, least in (("samples", 2), ("refinements", 0), ("points", 0 if self.budgets else 2)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an integer, not {value!r}")

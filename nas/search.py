@@ -39,7 +39,7 @@ from nas.extension import EdmipsConfig, EdmipsExtension
 from nas.objective import CycleObjective
 from nas.planned import cycle_range, planned
 from nas.program import Allocation, WidthProgram
-from nas.sensitivity import Evaluate, Sensitivities, batch_loss, measure
+from nas.sensitivity import Evaluate, Sensitivities, batch_loss, measure, predicted_losses
 from nas.space import SearchSpace
 from nas.supernet import Supernet
 
@@ -243,19 +243,21 @@ class _Search:
         """Allocations for the budgets, and the front."""
         evaluate = self._evaluate()
         first = self._sensitivities(evaluate, likeliest)
-        program = WidthProgram(network, first.losses())
-        self._report("solving", 0, 1 + len(self._config.budgets), {})
-        front = program.front(self._config.points)
-        if not front:
-            raise CheckFailed(f"no widths of {self._table.name} fit {self._hardware.board.name}")
-        budgets = self._config.budgets or (self._tolerated(front, first),)
+        program = WidthProgram(network, predicted_losses(self._space, [first]))
+        front: list[Allocation] = []
+        if self._config.points:
+            self._report("solving", 0, 1 + len(self._config.budgets), {})
+            front = program.front(self._config.points)
+            if not front:
+                raise CheckFailed(f"no widths of {self._table.name} fit {self._hardware.board.name}")
+        budgets = self._config.budgets or (self._tolerated(front),)
         found = []
         for number, budget in enumerate(budgets, 1):
             self._report("solving", number, 1 + len(budgets), {"cycles": float(budget)})
-            found.append(self._best(network, program, budget, first, evaluate, likeliest))
+            found.append(self._best(network, program, budget, first, evaluate))
         return found, front
 
-    def _tolerated(self, front: list[Allocation], measured: Sensitivities) -> int:
+    def _tolerated(self, front: list[Allocation]) -> int:
         """The fewest cycles of the front whose predicted loss is within the tolerance of the least."""
         most = front[-1].loss + self._config.tolerance
         return next(point.cycles for point in front if point.loss <= most)
@@ -267,30 +269,30 @@ class _Search:
         budget: int,
         first: Sensitivities,
         evaluate: Evaluate,
-        likeliest: Widths,
     ) -> BitAllocation:
-        """The best widths of a budget: those of the program, and of programs with losses measured around them.
+        """The best widths of a budget: measured around those that were found, and solved again with all measurements.
 
-        Of all that were found the one is taken that the supernet itself has the least loss with.
+        Ends where the same widths are found again.
         """
-        tried: dict[Widths, tuple[float, Allocation]] = {}
-        solved = program.best(budget)
-        if solved is None:
+        allocation = program.best(budget)
+        if allocation is None:
             fastest = program.fastest()
             raise CheckFailed(
                 f"no widths fit in {budget} cycles a frame"
                 + ("" if fastest is None else f"; the nearest that can be met is {fastest} cycles")
             )
-        for _ in range(self._config.refinements + 1):
-            widths = solved.weight_bits, solved.act_bits
-            if widths in tried:
+        measured = [first]
+        for _ in range(self._config.refinements):
+            widths = allocation.weight_bits, allocation.act_bits
+            if any(widths == one.widths for one in measured):
                 break
-            around = self._sensitivities(evaluate, widths)
-            tried[widths] = around.reference, solved
-            following = WidthProgram(network, around.losses()).best(budget)
-            assert following is not None
-            solved = following
-        widths, (loss, allocation) = min(tried.items(), key=lambda entry: entry[1][0])
+            measured.append(self._sensitivities(evaluate, widths))
+            solved = WidthProgram(network, predicted_losses(self._space, measured)).best(budget)
+            assert solved is not None
+            allocation = solved
+        widths = allocation.weight_bits, allocation.act_bits
+        with self._supernet.fixed(*widths):
+            loss = evaluate()
         cycles = planned(self._table, *widths, self._hardware, self._config.weight_range, max_cycles=budget).cycles
         predicted = {
             "budget": budget,
@@ -325,6 +327,7 @@ class _Search:
         found = measure(self._supernet, evaluate, reference, progress=told)
         document = {
             "supernet": self._supernet_digest,
+            "widths": [list(row) for row in found.widths],
             "reference": found.reference,
             "weights": [row.tolist() for row in found.weights],
             "acts": [row.tolist() for row in found.acts],
@@ -373,6 +376,7 @@ def _read(path: Path, digest: str) -> Sensitivities | None:
         if document["supernet"] != digest:
             return None
         return Sensitivities(
+            widths=(tuple(document["widths"][0]), tuple(document["widths"][1])),
             reference=float(document["reference"]),
             weights=tuple(np.array(row, np.float64) for row in document["weights"]),
             acts=tuple(np.array(row, np.float64) for row in document["acts"]),

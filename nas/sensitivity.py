@@ -2,13 +2,17 @@
 
 The supernet holds one width for each layer, the reference. One layer's weights, or its input, then get another width,
 and the loss on the samples is compared. Batch norm uses the statistics of the measured batches, as other widths change
-them. A wider layer can do what a narrower one does: where a measurement says otherwise that is noise, and the narrower
-one's is taken.
+them.
+
+Single measurements are as noisy as a supernet of few epochs is, and in most of them nothing is seen at all. So they are
+not taken as they are: quantisation adds noise of a known size (:mod:`nas.noise`), the loss rises with it, and measured
+is by how much for each tensor, from all its widths around all references together. That is drawn half way towards what
+all tensors have in common: a tensor that seems not to matter still does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mixq.plan.choices import FloatArray
+from nas.noise import act_noise, image_noise, weight_noise
 from nas.space import SearchSpace
 from nas.supernet import Supernet
 
@@ -25,22 +30,52 @@ Evaluate = Callable[[], float]
 
 Progress = Callable[[int, int], None]
 
+LEAST_SLOPE = 1e-3
+"""Rise of the loss per share of noise that is taken where less was measured: a supernet that has learned nothing shows
+none, and the widths of the least noise are then the best guess."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivities:
     """Rises of the loss, by layer.
 
-    reference: loss of the reference. weights, acts: for each weighted layer (widths,), what a width of its weights or
-    of its input adds to that; it never rises with the width.
+    widths: the reference, weight and activation widths of every layer. reference: its loss. weights, acts: for each
+    weighted layer (widths,), what a width of its weights or of its input adds to that; 0 for the reference's own.
     """
 
+    widths: tuple[tuple[int, ...], tuple[int, ...]]
     reference: float
     weights: tuple[FloatArray, ...]
     acts: tuple[FloatArray, ...]
 
-    def losses(self) -> list[FloatArray]:
-        """For each layer (weight widths, act widths): what a pair adds, taken to be the sum of what each does."""
-        return [weight[:, None] + act[None, :] for weight, act in zip(self.weights, self.acts, strict=True)]
+
+def predicted_losses(space: SearchSpace, measured: Sequence[Sensitivities]) -> list[FloatArray]:
+    """For each layer (weight widths, act widths): by how much a pair's loss is above that of the widest pair.
+
+    Positive but for the widest, and the smaller the wider: of two that fit the wider is the better one.
+
+    Parameters:
+        measured: around one reference or several, at least one.
+    """
+    noises = [_noises(space, index) for index in range(len(space.layers))]
+    sums = np.zeros((2, len(space.layers), 2))
+    for one in measured:
+        for index, choices in enumerate(space.layers):
+            kinds = (
+                (noises[index][0], one.weights[index], choices.weight_widths, one.widths[0][index]),
+                (noises[index][1], one.acts[index], choices.act_widths, one.widths[1][index]),
+            )
+            for kind, (noise, rises, widths, own) in enumerate(kinds):
+                added = noise - noise[widths.index(own)]
+                sums[:, index, kind] += float(rises @ added), float(added @ added)
+    products, squares = sums
+    common = max(float(products.sum() / squares.sum()), LEAST_SLOPE) if squares.any() else LEAST_SLOPE
+    own_slopes = np.divide(products, squares, out=np.full_like(products, common), where=squares > 0)
+    slopes = (np.maximum(own_slopes, 0.0) + common) / 2
+    return [
+        slope[0] * (weight - weight[-1])[:, None] + slope[1] * (act - act[-1])[None, :]
+        for slope, (weight, act) in zip(slopes, noises, strict=True)
+    ]
 
 
 def measure(
@@ -80,17 +115,15 @@ def measure(
                     if bits != own:
                         with supernet.fixed(**{kind: {choices.name: bits}}):  # type: ignore[arg-type]
                             rises[place] = told(evaluate()) - base
-                found[kind].append(falling(rises))
-    return Sensitivities(reference=base, weights=tuple(found["weights"]), acts=tuple(found["acts"]))
+                found[kind].append(rises)
+    return Sensitivities(widths=reference, reference=base, weights=tuple(found["weights"]), acts=tuple(found["acts"]))
 
 
-def falling(rises: FloatArray) -> FloatArray:
-    """The rises with none above that of a smaller width; the last axis is of rising widths.
-
-    >>> falling(np.array([0.5, 0.1, 0.2, 0.0]))
-    array([0.5, 0.1, 0.1, 0. ])
-    """
-    return np.minimum.accumulate(rises, -1)
+def _noises(space: SearchSpace, index: int) -> tuple[FloatArray, FloatArray]:
+    """Noise of each width of a layer's weights, and of its input."""
+    choices = space.layers[index]
+    acts = act_noise(choices.act_widths) if index else image_noise(choices.act_widths)
+    return weight_noise(choices.weight_widths), acts
 
 
 def batch_loss(
@@ -133,11 +166,3 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = value
         for module, training in modes:
             module.training = training
-
-
-def widest(space: SearchSpace) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The largest widths of every layer."""
-    return (
-        tuple(layer.weight_widths[-1] for layer in space.layers),
-        tuple(layer.act_widths[-1] for layer in space.layers),
-    )

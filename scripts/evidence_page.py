@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from scripts.evidence_protocol import (
+    ATTEMPTS,
     Record,
     Scale,
     ours_key,
@@ -27,8 +28,8 @@ _INTRODUCTION = """\
 Widths found by MixQ's search (`nas/search.py`, "budget") and by the published one (EdMIPS, as
 [described](search-method.md)) for {title}, on {data}, by a protocol that was fixed before any run.
 {small}
-This page is made from the log `scripts/data/search_evidence_{name}.jsonl` by `python -m scripts.search_evidence page`;
-`python -m scripts.search_evidence run --scale {name}` makes the log.
+This page is made from the log `scripts/data/search_evidence_{name}_{attempt}.jsonl` by
+`python -m scripts.search_evidence page`; `python -m scripts.search_evidence run --scale {name}` makes the log.
 """
 
 _SMALL = """\
@@ -51,8 +52,9 @@ _PROTOCOL = """\
   seed and quantiser. Each budget makes a pair, {pairs} in all.
 - Uniform widths of {uniform} bits, seed {first}; the image keeps its own.
 - All found widths are trained anew, from scratch, with the pair's seed. The same recipe for all: SGD with momentum 0.9,
-  weight decay 5e-4, batches of 128, images moved by up to {shift} pixels and flipped, learning rate 0.1 in searches
-  (epochs: {search_epochs}) and 0.03 in trainings (epochs: {train_epochs}), falling along half a cosine; {precision}.
+  weight decay 5e-4, batches of 128, images moved by up to {shift} pixels and flipped, learning rate {search_rate:g} in
+  searches (epochs: {search_epochs}, the first {search_warmup} steps a rise) and 0.03 in trainings (epochs:
+  {train_epochs}), falling along half a cosine; {precision}.
   The same widths with the same quantiser and seed are trained once, whoever found them.
 """
 
@@ -64,6 +66,12 @@ points; MixQ's design takes at most the cycles of the other. The interval is Stu
 of 95 %. It takes pairs for independent; those of one seed and quantiser share a search of MixQ.
 """
 
+
+_ATTEMPTS = """\
+## Attempts
+
+The protocol was run as often as this, with what stands beside each; everything above is of the last.
+"""
 
 _TIMES = """\
 ## Search time
@@ -105,11 +113,13 @@ class Trained:
     top1: float
 
 
-def page(scale: Scale, log: Mapping[str, Record]) -> Iterator[str]:
-    """The page, piece by piece."""
+def page(
+    scale: Scale, log: Mapping[str, Record], before: Sequence[tuple[Scale, Mapping[str, Record]]] = ()
+) -> Iterator[str]:
+    """The page, piece by piece; ``before``: scales and logs of the attempts that came before, the first first."""
     small = "" if scale.name == "full" else _SMALL
     data = "noise, which says nothing" if scale.made_up else "CIFAR-10"
-    yield _INTRODUCTION.format(title=scale.title, name=scale.name, small=small, data=data)
+    yield _INTRODUCTION.format(title=scale.title, name=scale.name, attempt=scale.attempt, small=small, data=data)
     lacking = missing(scale, log)
     if lacking:
         yield f"**The run is not complete; there lack: {lacking}.** What follows is of what is there.\n"
@@ -142,6 +152,18 @@ def page(scale: Scale, log: Mapping[str, Record]) -> Iterator[str]:
         yield table(("quantiser", "a training, s", "EdMIPS, one search", "MixQ, one search", "MixQ, a budget"), times)
     yield _protocol(scale)
     yield _machine(log)
+    yield from _attempts([*before, (scale, log)])
+
+
+def _attempts(attempts: Sequence[tuple[Scale, Mapping[str, Record]]]) -> Iterator[str]:
+    """What every attempt came to; nothing where there was one."""
+    if len(attempts) < 2:
+        return
+    yield _ATTEMPTS
+    yield "".join(f"{scale.attempt}. {ATTEMPTS[scale.attempt - 1].capitalize()}.\n" for scale, _ in attempts)
+    rows = [(str(scale.attempt), *row) for scale, log in attempts for row in _differences(all_pairs(scale, log))]
+    headings = ("attempt", "quantiser", "pairs", "mean difference", "95 % interval", "standard deviation")
+    yield table(headings, rows)
 
 
 def missing(scale: Scale, log: Mapping[str, Record]) -> str:
@@ -351,6 +373,8 @@ def _protocol(scale: Scale) -> str:
         first=scale.seeds[0],
         shift=scale.shift,
         search_epochs=scale.search_epochs,
+        search_rate=scale.search_rate,
+        search_warmup=scale.search_warmup or "none of",
         train_epochs=scale.train_epochs,
         precision=scale.precision,
     )

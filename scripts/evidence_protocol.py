@@ -7,7 +7,7 @@ training with its test. Units follow from the protocol and from the widths that 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from boards import load_board
@@ -22,22 +22,35 @@ PARTS: tuple[Part, ...] = ("edmips", "ours", "trainings", "uniform")
 Record = dict[str, Any]
 """A line of the log."""
 
+ATTEMPTS = (
+    "supernets of both arms with a learning rate of 0.1 from the first step; measured losses taken as they were, "
+    "around the most probable widths and then around those found",
+    "supernets of both arms with a learning rate of 0.03 behind a rise of 20 steps; losses predicted by the noise of "
+    "quantisation, of which the measurements say how much it matters where; learned steps of quantisers change by 2 % "
+    "at most at a time",
+)
+"""What was run, attempt by attempt; each has a log of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """One size of the protocol.
 
-    name: of the scale and of its log. title: for the page. network: its name. train, validation: images of these parts,
-    None for all. search_epochs, train_epochs: of each search, of each training.
+    name: of the scale and of its logs. attempt: which of `ATTEMPTS`, from 1. title: for the page. network: its name.
+    train, validation: images of these parts, None for all. search_epochs, train_epochs: of each search, of each
+    training. search_rate, search_warmup: highest learning rate of supernets, and steps in which it rises to that.
     """
 
     name: str
+    attempt: int = len(ATTEMPTS)
     title: str
     network: str
     train: int | None
     validation: int | None
     search_epochs: int
     train_epochs: int
+    search_rate: float = 0.03
+    search_warmup: int = 20
     precision: Precision = "float32"
     made_up: bool = False
     shift: int = 4
@@ -68,7 +81,8 @@ class Scale:
         return TrainConfig(
             epochs=self.search_epochs if search else self.train_epochs,
             batch=128,
-            learning_rate=0.1 if search else 0.03,
+            learning_rate=self.search_rate if search else 0.03,
+            warmup=self.search_warmup if search else 0,
             momentum=0.9,
             weight_decay=5e-4,
             shift=self.shift,
@@ -86,6 +100,7 @@ class Scale:
             quantizer=quantizer,  # type: ignore[arg-type]
             weight_range="narrow",
             samples=self.samples,
+            points=0 if arm.get("budgets") else 2,
             **arm,
         )
 
@@ -243,3 +258,9 @@ def _trainings(wanted: Iterator[tuple[str, Record]]) -> list[Unit]:
 
 def _joined(widths: Sequence[int]) -> str:
     return "".join(map(str, widths))
+
+
+def earlier(scale: Scale) -> list[Scale]:
+    """The scales of the attempts before, the first first."""
+    first = replace(scale, attempt=1, search_rate=0.1, search_warmup=0)
+    return [first, *(replace(scale, attempt=number) for number in range(2, scale.attempt))][: scale.attempt - 1]

@@ -1,7 +1,7 @@
 """Compares the search for widths with the published one; the protocol is in :mod:`scripts.evidence_protocol`.
 
 ``python -m scripts.search_evidence run --scale quarter`` does what the log
-``scripts/data/search_evidence_quarter.jsonl`` does not hold yet; it goes on where it was stopped. ``... page`` makes
+``scripts/data/search_evidence_quarter_N.jsonl`` does not hold yet; it goes on where it was stopped. ``... page`` makes
 ``docs/search.md`` and its picture from the log alone. ``... calibrate`` measures first how long all of it takes.
 
 On a GPU: ``calibrate --scale full --device cuda --jobs 4 --minutes 25`` first, then ``run`` with the epochs that it
@@ -23,7 +23,7 @@ from mixq.errors import CheckFailed, UserError
 from mixq.files import write_atomic
 from scripts.evidence_page import all_trained, page
 from scripts.evidence_picture import picture
-from scripts.evidence_protocol import PARTS, SCALES, Scale
+from scripts.evidence_protocol import PARTS, SCALES, Scale, earlier
 from scripts.evidence_run import Log, recorded_epochs, run
 from scripts.evidence_units import Place, rate
 
@@ -56,7 +56,8 @@ def _page(options: argparse.Namespace) -> int:
         name = "full" if _log_path(SCALES["full"]).is_file() else "quarter"
     scale = _scale(options, name)
     log = Log(options.log or _log_path(scale), scale)
-    write_atomic(options.docs / "search.md", "\n".join(page(scale, log.records)))
+    before = [] if options.log else [(old, Log(_log_path(old), old).records) for old in _kept(scale)]
+    write_atomic(options.docs / "search.md", "\n".join(page(scale, log.records, before)))
     write_atomic(options.docs / "search.svg", picture(all_trained(scale, log.records)))
     return 0
 
@@ -112,8 +113,13 @@ def _place(options: argparse.Namespace) -> Place:
     return Place(data=data, folder=folder, device=options.device)
 
 
+def _kept(scale: Scale) -> list[Scale]:
+    """Scales of the attempts before this that have a log."""
+    return [old for old in earlier(scale) if _log_path(old).is_file()]
+
+
 def _log_path(scale: Scale) -> Path:
-    return ROOT / "scripts" / "data" / f"search_evidence_{scale.name}.jsonl"
+    return ROOT / "scripts" / "data" / f"search_evidence_{scale.name}_{scale.attempt}.jsonl"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--epochs", type=_epochs, help="S,T: other numbers of search and training, fixed beforehand"
         )
-        command.add_argument("--log", type=Path, help="by default scripts/data/search_evidence_SCALE.jsonl")
+        command.add_argument("--log", type=Path, help="by default scripts/data/search_evidence_SCALE_ATTEMPT.jsonl")
     for command in (own, timed):
         command.add_argument("--jobs", type=_positive, default=1, help="processes at a time, of one thread each")
         command.add_argument("--device", default="cpu", help="of PyTorch: cpu or cuda")

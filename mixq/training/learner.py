@@ -14,7 +14,7 @@ from mixq.training.config import TrainConfig
 from mixq.training.distributed import World
 from mixq.training.extension import Extension
 from mixq.training.feed import real_pixels
-from mixq.training.optimizer import make_optimizer, make_schedule
+from mixq.training.optimizer import limited_steps, make_optimizer, make_schedule
 from mixq.training.state import check_tensors
 from mixq.training.task import Task, distillation_loss
 
@@ -52,7 +52,8 @@ class Learner:
         compiled = config.compile and device.type == "cuda" and world.size == 1
         self._forward = torch.compile(model) if compiled else model
         own = list(extension.own_parameters()) if extension is not None else []
-        main = make_optimizer(model, config, skip=own, without_decay=list(without_decay))
+        self._steps_of_quantizers = list(without_decay)
+        main = make_optimizer(model, config, skip=own, without_decay=self._steps_of_quantizers)
         self.schedules = [make_schedule(main, steps, warmup=config.warmup)]
         self.optimizers: list[Optimizer] = [main]
         for optimizer, schedule in extension.optimizers(steps) if extension is not None else ():
@@ -80,8 +81,9 @@ class Learner:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         self._world.sum_all([*gradients, sums])
         self.last_rate = float(self.optimizers[0].param_groups[0]["lr"])
-        for optimizer in self.optimizers:
-            optimizer.step()
+        with limited_steps(self._steps_of_quantizers):
+            for optimizer in self.optimizers:
+                optimizer.step()
         self.advance()
         if self.average is not None:
             self.average.update(self.model)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
+import torch
 from torch import nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
 from mixq.training.config import TrainConfig
+
+STEP_RATIO = 1.02
+"""A learned step of a quantiser changes at most by this factor in one step of the optimiser."""
 
 
 def make_optimizer(
@@ -39,3 +44,20 @@ def make_schedule(optimizer: Optimizer, steps: int, *, warmup: int = 0) -> LRSch
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
     return LambdaLR(optimizer, factor)
+
+
+@contextmanager
+def limited_steps(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Context in which scalars may change by a factor of `STEP_RATIO` at most, and keep their sign.
+
+    A quantiser's step that is carried across zero has all codes at their ends for a moment. Behind batch norm weights
+    so small have gradients as much larger, and the layer may never come back.
+    """
+    before = [parameter.detach().clone() for parameter in parameters]
+    yield
+    if before:
+        with torch.no_grad():
+            ends = torch.stack(before) * torch.tensor([[1 / STEP_RATIO], [STEP_RATIO]]).to(before[0])
+            least, most = ends.amin(0), ends.amax(0)
+            limited = torch.stack(list(parameters)).clamp(least, most)
+            torch._foreach_copy_(list(parameters), list(limited.unbind()))

@@ -106,7 +106,7 @@ def test_progress_is_told_after_every_epoch(digits: Dataset) -> None:
 
 
 def test_progress_is_told_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mixq.training.trainer.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("mixq.training.run.TELL_SECONDS", 0.0)
     told: list[Progress] = []
     model = toy_model()
     config = TrainConfig(epochs=2, batch=10)
