@@ -53,8 +53,8 @@ _PROTOCOL = """\
 - Uniform widths of {uniform} bits, seed {first}; the image keeps its own.
 - All found widths are trained anew, from scratch, with the pair's seed. The same recipe for all: SGD with momentum 0.9,
   weight decay 5e-4, batches of 128, images moved by up to {shift} pixels and flipped, learning rate {search_rate:g} in
-  searches (epochs: {search_epochs}, the first {search_warmup} steps a rise) and 0.03 in trainings (epochs:
-  {train_epochs}), falling along half a cosine; {precision}.
+  searches (epochs: {search_epochs}{search_warmup}) and 0.03 in trainings (epochs: {train_epochs}), falling along half
+  a cosine; {precision}.
   The same widths with the same quantiser and seed are trained once, whoever found them.
 """
 
@@ -374,7 +374,7 @@ def _protocol(scale: Scale) -> str:
         shift=scale.shift,
         search_epochs=scale.search_epochs,
         search_rate=scale.search_rate,
-        search_warmup=scale.search_warmup or "none of",
+        search_warmup=f", behind a rise of {scale.search_warmup} steps" if scale.search_warmup else "",
         train_epochs=scale.train_epochs,
         precision=scale.precision,
     )

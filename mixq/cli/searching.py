@@ -278,7 +278,7 @@ def _search_grid(
         loss = predicted.get("loss")
         figures = (predicted.get("cycles"), None if loss is None else round(loss, 4))
         rows.append((name, *figures, _share(predicted.get("gap")), " ".join(f"{w}/{a}" for w, a in widths)))
-    show_table(("search", "cycles", "predicted loss", "gap", "weight/act bits"), rows)
+    show_table(("search", "cycles", "supernet's loss", "gap", "weight/act bits"), rows)
     typer.echo()
     first = folder.search_run / next(iter(results))
     show_facts(
@@ -300,7 +300,7 @@ def _show(folder: BuildFolder, result: SearchResult, clock_mhz: float, config: P
             bits = " ".join(f"{w}/{a}" for w, a in widths)
             fps = round(clock_mhz * 1e6 / point.cycles)
             rows.append((point.cycles, fps, round(point.loss, 4), _share(point.gap), bits))
-        show_table(("cycles", "frames/s", "predicted loss", "gap", "weight/act bits"), rows)
+        show_table(("cycles", "frames/s", "rise of the loss", "gap", "weight/act bits"), rows)
         typer.echo()
     predicted = allocation.predicted
     facts: list[tuple[str, object]] = []
@@ -309,7 +309,7 @@ def _show(folder: BuildFolder, result: SearchResult, clock_mhz: float, config: P
         speed = f"{clock_mhz * 1e6 / cycles:,.1f} frames per second at {clock_mhz:g} MHz (assumed)"
         facts.append(("predicted", f"{cycles:,} cycles a frame, {speed}"))
     if isinstance(loss, int | float):
-        facts.append(("predicted loss", f"{loss:.4f}"))
+        facts.append(("supernet's loss", f"{loss:.4f}"))
     if isinstance(predicted.get("gap"), int | float):
         facts.append(("gap", _share(predicted["gap"])))
     show_facts(

@@ -28,6 +28,8 @@ from mixq.plan.options import most_dsps, options
 from mixq.plan.search import Search
 from mixq.plan.untrained import untrained_graph
 from mixq.plan.width_network import WidthSettings, width_network
+from nas.config import Hardware
+from nas.planned import planned
 from nas.program import WidthProgram
 
 BOARD = load_board("ultra96-v2")
@@ -113,3 +115,25 @@ def test_the_answer_is_that_of_all_choices(cycles: int) -> None:
     assert (best.weight_bits, best.act_bits) == (weights, acts)
     assert best.loss == pytest.approx(total, rel=1e-12)
     assert best.gap == 0
+
+
+@pytest.mark.slow
+def test_never_worse_than_the_most_probable_widths_at_their_cycles() -> None:
+    # A supernet may end with any widths; these are drawn, and those of the published method under a light penalty.
+    random = np.random.default_rng(12)
+    likeliest = [tuple(map(tuple, random.choice(WIDTHS, (2, 3)).tolist())) for _ in range(6)]
+    likeliest += [((2, 3, 5), (8, 8, 8)), ((2, 2, 2), (5, 8, 8))]
+    hardware = Hardware(board=BOARD, limits=LIMITS)
+    cycles = [planned(TABLE, *widths, hardware, "narrow").cycles for widths in likeliest]
+    ways = width_network(settings((min(cycles), max(cycles))))
+    better = 0
+    for seed, (widths, budget) in enumerate(zip(likeliest, cycles, strict=True)):
+        losses = some_losses(seed)
+        places = [(WIDTHS.index(w), WIDTHS.index(a)) for w, a in zip(*widths, strict=True)]
+        theirs = sum(float(loss[place]) for loss, place in zip(losses, places, strict=True))
+        best = WidthProgram(ways, losses).best(budget)
+        assert best is not None
+        assert best.loss <= theirs + 1e-12
+        assert planned(TABLE, best.weight_bits, best.act_bits, hardware, "narrow", max_cycles=budget).cycles <= budget
+        better += best.loss < theirs
+    assert better > 0, "where all are the best there are, nothing was compared"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from math import sqrt
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from scripts.evidence_page import all_pairs, all_trained, missing, page
 from scripts.evidence_picture import picture
-from scripts.evidence_protocol import Record, units
+from scripts.evidence_protocol import Record, earlier, units
 from scripts.evidence_statistics import interval, quantile, spread
 from scripts.search_evidence import main
 from tests.scripts.evidence_logs import POINTS, SCALE, made_up, place_of
@@ -78,6 +79,18 @@ def test_the_page_says_what_the_log_holds(log: dict[str, Record]) -> None:
     assert "| MixQ, cycles of decay 1e-4 | hwgq | 3 | 60.00 ± 0.30 % | 7,000 ± 1 |" in text
     assert "| uniform, 4 bits | lsq | 1 | 60.00 % | 4,000 |" in text
     assert "| fixed steps (`hwgq`) | 100 | 0.30 | 0.60 | 0.20 |" in text
+
+
+def test_attempts_are_told_apart(log: dict[str, Record]) -> None:
+    (first,) = earlier(replace(SCALE, attempt=2))
+    assert "## Attempts" not in "\n".join(page(first, log))
+    fewer = {key: record for key, record in log.items() if key != "edmips/hwgq/s0/d3e-05"}
+    text = "\n".join(page(replace(SCALE, attempt=2), log, [(first, fewer)]))
+    rows = re.findall(r"^\| ([12]) \| both \| (\d+) \|", text, re.MULTILINE)
+    assert rows == [("1", "17"), ("2", "18")]
+    assert all(f"\n{number}. " in "\n" + text for number in (1, 2))
+    assert "learning rate 0.1 in" in "\n".join(page(first, log))
+    assert f"learning rate 0.03 in\n  searches (epochs: {SCALE.search_epochs}, behind a rise of 20 steps)" in text
 
 
 def test_an_incomplete_log_says_what_is_missing(log: dict[str, Record]) -> None:
