@@ -70,7 +70,9 @@ of 95 %. It takes pairs for independent; those of one seed and quantiser share a
 _ATTEMPTS = """\
 ## Attempts
 
-The protocol was run as often as this, with what stands beside each; everything above is of the last.
+The protocol was run as often as this, with what stands beside each; everything above is of the last. What an attempt
+changed was chosen by what the searches and the validation accuracies of the attempts before had shown, with the same
+images and seeds; trainings and plans that a change could not touch were taken over.
 """
 
 _TIMES = """\
