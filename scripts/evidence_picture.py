@@ -14,7 +14,7 @@ _INK, _SOFT, _GRID = "#252525", "#636363", "#dddddd"
 
 
 def picture(trained: Sequence[Trained]) -> str:
-    """A plot for each quantiser, on the same scales, as SVG: MixQ and EdMIPS as dots, uniform widths joined."""
+    """A plot for each quantiser, on the same scales, as SVG: MixQ and EdMIPS as dots, uniform widths joined, the smallest first."""
     kinds = list(dict.fromkeys(network.quantizer for network in trained)) or ["nothing was run yet"]
     width = _LEFT + len(kinds) * (_WIDTH + _GAP)
     height = _TOP + _HEIGHT + _BOTTOM
@@ -46,7 +46,8 @@ class _Axes:
         first = floor(min(points) / step)
         self.ticks = [step * number for number in range(first, max(ceil(max(points) / step), first + 1) + 1)]
         decades = range(floor(self._low), ceil(self._high) + 1)
-        marks = [base * 10**power for power in decades if power >= 0 for base in (1, 2, 5)]
+        bases = (1, 2, 5) if self._high - self._low > 1 else range(1, 10)
+        marks = [base * 10**power for power in decades if power >= 0 for base in bases]
         self.cycles = [mark for mark in marks if self._low <= log10(mark) <= self._high]
 
     def across(self, cycles: float) -> float:
@@ -74,7 +75,7 @@ def _plot(left: int, kind: str, own: Sequence[Trained], axes: _Axes) -> list[str
         for arm in _COLOURS
     }
     if places["uniform"]:
-        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in sorted(places["uniform"]))
+        line = "L".join(f"{x:.1f} {y:.1f}" for x, y in places["uniform"])
         parts.append(f'<path d="M{line}" fill="none" stroke="{_COLOURS["uniform"]}" stroke-width="1.5"/>')
     for arm in ("uniform", "EdMIPS", "MixQ"):
         parts += [
