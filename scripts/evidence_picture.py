@@ -14,7 +14,7 @@ _INK, _SOFT, _GRID = "#252525", "#636363", "#dddddd"
 
 
 def picture(trained: Sequence[Trained]) -> str:
-    """A plot for each quantiser, on the same scales, as SVG: MixQ and EdMIPS as dots, uniform widths joined in their order."""
+    """A plot for each quantiser on the same scales, as SVG: MixQ and EdMIPS as dots, uniform widths joined in order."""
     kinds = list(dict.fromkeys(network.quantizer for network in trained)) or ["nothing was run yet"]
     width = _LEFT + len(kinds) * (_WIDTH + _GAP)
     height = _TOP + _HEIGHT + _BOTTOM
