@@ -13,7 +13,7 @@ from mixq.errors import CheckFailed, UserError
 from mixq.networks import network
 from mixq.plan.width_network import WidthNetwork
 from scripts import evidence_run, search_evidence
-from scripts.evidence_protocol import SCALES, Record, Scale, Unit, uniform_widths, units
+from scripts.evidence_protocol import SCALES, Record, Scale, Unit, earlier, uniform_widths, units
 from scripts.evidence_run import Log, left, recorded_epochs, run
 from scripts.evidence_units import Place
 from tests.scripts.evidence_logs import SCALE, made_up, place_of
@@ -45,7 +45,10 @@ def test_the_protocol_has_its_numbers() -> None:
         assert scale.hardware.limits.dsp == 200 and scale.hardware.board.name == "zcu104"
         assert scale.hardware.residue_bits == 1
         search, training = scale.recipe("search", 2), scale.recipe("training", 2)
-        assert (search.learning_rate, training.learning_rate) == (0.1, 0.03)
+        assert (search.learning_rate, search.warmup) == (0.03, 20)
+        assert (training.learning_rate, training.warmup) == (0.03, 0)
+        (first,) = earlier(replace(scale, attempt=2))
+        assert (first.recipe("search", 2).learning_rate, first.recipe("search", 2).warmup) == (0.1, 0)
         for recipe in (search, training):
             assert (recipe.momentum, recipe.weight_decay, recipe.batch) == (0.9, 5e-4, 128)
             assert (recipe.shift, recipe.flip, recipe.seed, recipe.threads) == (4, True, 2, 1)
