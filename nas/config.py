@@ -58,7 +58,7 @@ class SearchConfig:
         tolerance: without budgets, the fastest widths are taken whose predicted loss is within so much of the least.
         samples: validation images that sensitivities are measured on, at most.
         refinements: how often they are measured anew around the widths that were found.
-        points: of the front of predicted loss against cycles, at least 2, or 0 for none where there are budgets.
+        points: of the front of predicted loss against cycles; at least 2, but with budgets any number, 0 for none.
         decay_c, decay_t: of "edmips", weights of its complexity terms. density: "original" for the published table of
             multiplications per DSP, "mixq" for the packings that there are.
 

@@ -325,14 +325,7 @@ class _Search:
             self._report("measuring what widths cost", done, total, {})
 
         found = measure(self._supernet, evaluate, reference, progress=told)
-        document = {
-            "supernet": self._supernet_digest,
-            "widths": [list(row) for row in found.widths],
-            "reference": found.reference,
-            "weights": [row.tolist() for row in found.weights],
-            "acts": [row.tolist() for row in found.acts],
-        }
-        write_json(path, document)
+        write_json(path, {"supernet": self._supernet_digest, **found.document()})
         return found
 
     @property
@@ -375,12 +368,7 @@ def _read(path: Path, digest: str) -> Sensitivities | None:
         document = read_json(path)
         if document["supernet"] != digest:
             return None
-        return Sensitivities(
-            widths=(tuple(document["widths"][0]), tuple(document["widths"][1])),
-            reference=float(document["reference"]),
-            weights=tuple(np.array(row, np.float64) for row in document["weights"]),
-            acts=tuple(np.array(row, np.float64) for row in document["acts"]),
-        )
+        return Sensitivities.of_document(document)
     except (KeyError, TypeError, ValueError, UserError):
         return None
 

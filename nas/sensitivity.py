@@ -12,9 +12,10 @@ all tensors have in common: a tensor that seems not to matter still does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,25 @@ class Sensitivities:
     reference: float
     weights: tuple[FloatArray, ...]
     acts: tuple[FloatArray, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Plain values, for a file."""
+        return {
+            "widths": [list(row) for row in self.widths],
+            "reference": self.reference,
+            "weights": [row.tolist() for row in self.weights],
+            "acts": [row.tolist() for row in self.acts],
+        }
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Sensitivities:
+        """From what `document` gave; KeyError, TypeError or ValueError for anything else."""
+        return cls(
+            widths=(tuple(document["widths"][0]), tuple(document["widths"][1])),
+            reference=float(document["reference"]),
+            weights=tuple(np.array(row, np.float64) for row in document["weights"]),
+            acts=tuple(np.array(row, np.float64) for row in document["acts"]),
+        )
 
 
 def predicted_losses(space: SearchSpace, measured: Sequence[Sensitivities]) -> list[FloatArray]:
