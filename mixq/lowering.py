@@ -11,6 +11,7 @@ output.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -20,7 +21,7 @@ from mixq.folding import FRACTION_BITS, IntArray, fold_affine, fold_final_bias, 
 from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Requantise, Tensor, accumulator_format
 from mixq.graph.names import legal_name
-from mixq.graph.nodes import Node
+from mixq.graph.node import Unary
 from mixq.layers import QuantConv2d, activation_step, output_affine, quantised_weights
 from mixq.quantizers import PIXEL_BITS, ImageQuantizer
 from mixq.tracing import Stage, TracedModel, trace
@@ -75,7 +76,7 @@ class _Lowering:
     input_shape: tuple[int, int, int]
     fraction_bits: int
     tensors: list[Tensor] = field(default_factory=list)
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[Unary] = field(default_factory=list)
 
     def graph(self, name: str, traced: TracedModel, metadata: dict[str, str]) -> Graph:
         pixels = IntFormat(PIXEL_BITS, signed=False)
@@ -136,9 +137,10 @@ class _Lowering:
 
     def accumulate(self, stage: Stage, codes: IntArray, weight_step: float, bias: IntArray | None) -> None:
         """The `Conv` or `Dense` node of these codes."""
-        layer, ends = stage.layer, self.ends(stage.path)
+        layer = stage.layer
+        ends: dict[str, Any] = self.ends(stage.path)
         weight_format = layer.weight_quantizer.format
-        node: Node
+        node: Unary
         if isinstance(layer, QuantConv2d):
             padding = int(layer.padding[0])
             node = Conv(
@@ -164,7 +166,7 @@ class _Lowering:
     def scale(self) -> float:
         """Step of the codes that the next node reads."""
         scale = self.tensors[-1].scale
-        assert scale is not None
+        assert isinstance(scale, float)
         return scale
 
     def ends(self, path: str) -> dict[str, str]:
@@ -173,7 +175,7 @@ class _Lowering:
         output = legal_name(f"{name}_out", [tensor.name for tensor in self.tensors])
         return {"name": name, "input": self.tensors[-1].name, "output": output}
 
-    def append(self, node: Node, format: IntFormat, scale: float) -> None:
+    def append(self, node: Unary, format: IntFormat, scale: float) -> None:
         self.nodes.append(node)
         self.append_tensor(node.output, node.output_shape(self.tensors[-1].shape), format, scale)
 

@@ -109,13 +109,14 @@ def integer_metric(graph: Graph, samples: Samples | BoxSamples, *, what: str = "
 
     with progress(what, len(samples)) as update:
         outputs = run(graph, samples.images, progress=update)
-    scale = graph.tensor(graph.output).scale
+    scales = graph.tensor(graph.output).channel_scales
     if isinstance(samples, Samples):
         return float((outputs.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
-    if scale is None:
+    if scales is None:
         raise UserError("the graph does not say what its output's integers are worth; make it with: mixq train")
     task = task_of(samples)
-    return float(task.measure(torch.from_numpy(outputs * np.float64(scale)), task.targets(samples)).mean())
+    values = outputs * np.array(scales)[:, None, None]
+    return float(task.measure(torch.from_numpy(values), task.targets(samples)).mean())
 
 
 def task_of(samples: Samples | BoxSamples) -> Task:

@@ -135,7 +135,7 @@ def _copy_graph(source: Path, folder: BuildFolder, images: Path | None) -> Graph
 def _show(folder: BuildFolder, graph: Graph) -> None:
     rows = []
     for node in graph.nodes:
-        source, target = graph.tensor(node.input), graph.tensor(node.output)
+        source, target = graph.tensor(node.reads[0]), graph.tensor(node.output)
         weights = node.weight_format.width if isinstance(node, Conv | Dense) else None
         shape = " x ".join(map(str, target.shape))
         rows.append((node.name, node.op, shape, weights, source.format.width, node.macs(target.shape) or None))

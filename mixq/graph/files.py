@@ -15,11 +15,14 @@ from mixq.graph.arrays import MAX_FILE_BYTES, array_digest, pack_arrays, unpack_
 from mixq.graph.checks import GraphError, IntArray
 from mixq.graph.graph import Graph
 from mixq.graph.names import check_name
-from mixq.graph.nodes import NODE_TYPES, Node
+from mixq.graph.node import Node
+from mixq.graph.nodes import NODE_TYPES
 from mixq.graph.tensor import Tensor
+from mixq.graph.weighted import Conv
 
 FORMAT_NAME = "mixq-graph"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What is written. Files of version 1, whose convolutions knew neither groups nor dilation, are read, too."""
 MAX_ARRAY_AXIS = 1 << 28
 JSON_NAME = "graph.json"
 ARRAYS_NAME = "graph.npz"
@@ -109,12 +112,13 @@ def _node_record(node: Node) -> dict[str, Any]:
 def _graph_of(document: Any, data: bytes, arrays_path: Path) -> Graph:
     keys = {"format", "version", "name", "input", "output", "metadata", "tensors", "nodes"}
     record = _record("the file", document, keys)
-    if record["format"] != FORMAT_NAME or record["version"] != FORMAT_VERSION:
+    version = record["version"]
+    if record["format"] != FORMAT_NAME or type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise GraphError(
-            f"format and version must be {FORMAT_NAME} {FORMAT_VERSION}, not {record['format']!r} {record['version']!r}"
+            f"format and version must be {FORMAT_NAME} 1 to {FORMAT_VERSION}, not {record['format']!r} {version!r}"
         )
     tensors = tuple(_tensor_of(entry) for entry in _list("tensors", record["tensors"]))
-    entries = [_node_entry(entry) for entry in _list("nodes", record["nodes"])]
+    entries = [_node_entry(entry, version) for entry in _list("nodes", record["nodes"])]
     summaries = {
         f"{entry['name']}.{name}": _summary(f"{name} of node {entry['name']}", entry[name])
         for kind, entry in entries
@@ -171,11 +175,13 @@ def _tensor_of(value: Any) -> Tensor:
     return Tensor(record["name"], shape, format, record["scale"])
 
 
-def _node_entry(value: Any) -> tuple[type[Node], dict[str, Any]]:
+def _node_entry(value: Any, version: int) -> tuple[type[Node], dict[str, Any]]:
     op = value.get("op") if isinstance(value, dict) else None
     kind = NODE_TYPES.get(op) if isinstance(op, str) else None
     if kind is None:
         raise GraphError(f"op of a node must be one of {', '.join(NODE_TYPES)}, not {op!r}")
+    if version == 1 and kind is Conv:
+        value = {**value, "groups": 1, "dilation": 1}
     record = _record(f"a {op} node", value, {"op", *(field.name for field in fields(kind))})
     check_name("name of a node", record["name"])  # before it stands in any other message
     return kind, record

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from mixq.graph.checks import GraphError
 from mixq.graph.names import check_name
-from mixq.graph.nodes import Node
+from mixq.graph.node import Node
 from mixq.graph.tensor import Tensor
 
 MAX_METADATA = 64 << 10
@@ -71,18 +71,18 @@ class Graph:
         producers: dict[str, Node] = {}
         consumers: dict[str, list[Node]] = {name: [] for name in self._tensors}
         for node in self.nodes:
-            for parameter in ("input", "output"):
-                if getattr(node, parameter) not in self._tensors:
-                    raise GraphError(
-                        f"{parameter} of node {node.name} must be the name of a tensor, "
-                        f"not {getattr(node, parameter)!r}"
-                    )
-            if node.input != self.input and node.input not in producers:
-                raise GraphError(f"input of node {node.name} must come from an earlier node, not {node.input!r}")
+            named = [("input", name) for name in node.reads] + [("output", node.output)]
+            for parameter, name in named:
+                if name not in self._tensors:
+                    raise GraphError(f"{parameter} of node {node.name} must be the name of a tensor, not {name!r}")
+            for name in node.reads:
+                if name != self.input and name not in producers:
+                    raise GraphError(f"input of node {node.name} must come from an earlier node, not {name!r}")
             if node.output == self.input or node.output in producers:
                 raise GraphError(f"output of node {node.name} must be written only once, not {node.output!r}")
             producers[node.output] = node
-            consumers[node.input].append(node)
+            for name in dict.fromkeys(node.reads):
+                consumers[name].append(node)
         for name in self._tensors:
             if name != self.input and name not in producers:
                 raise GraphError(f"tensors must each be the output of a node, not {name!r}")
@@ -92,11 +92,11 @@ class Graph:
         object.__setattr__(self, "_consumers", {name: tuple(nodes) for name, nodes in consumers.items()})
 
     def _check_node(self, node: Node) -> None:
-        source, target = self._tensors[node.input], self._tensors[node.output]
-        shape = node.output_shape(source.shape)
+        sources, target = [self._tensors[name] for name in node.reads], self._tensors[node.output]
+        shape = node.shape_from([source.shape for source in sources])
         if target.shape != shape:
             raise GraphError(f"shape of tensor {target.name} must be {shape}, not {target.shape!r}")
-        node.check_formats(source, target)
+        node.check_tensors(sources, target)
 
     def tensor(self, name: str) -> Tensor:
         """Return the tensor of that name; KeyError when there is none."""

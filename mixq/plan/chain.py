@@ -46,7 +46,9 @@ class Unit:
             return LayerShape(channels * height * width, len(self.node.weights), 1, 1)
         assert isinstance(self.node, Conv)
         node = self.node
-        return LayerShape(channels, len(node.weights), height, width, node.kernel, node.stride, node.padding)
+        padding = node.even_padding
+        assert padding is not None
+        return LayerShape(channels, len(node.weights), height, width, node.kernel, node.stride, padding)
 
     @cached_property
     def stream_weights(self) -> IntArray:
@@ -129,6 +131,8 @@ def chain(graph: Graph) -> list[Unit]:
             last = requantise = following
         if not isinstance(node, Conv | Dense | Requantise | MaxPool):
             raise UserError(f"node {node.name}: no stage is built for {node.op!r}")
+        if isinstance(node, Conv) and (node.groups > 1 or node.dilation > 1 or node.even_padding is None):
+            raise UserError(f"node {node.name}: no stage is built for groups, dilation or uneven padding")
         units.append(Unit(node, requantise, source, graph.tensor(last.output), first=not units))
         tensor = last.output
     return units

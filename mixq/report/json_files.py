@@ -55,7 +55,7 @@ def op_and_param_counts(graph: Graph) -> dict[str, dict[str, int]]:
             "macs": graph.macs(node.name),
             "weights": int(node.weights.size),
             "weight_bits": node.weight_format.width,
-            "act_bits": graph.tensor(node.input).format.width,
+            "act_bits": graph.tensor(node.reads[0]).format.width,
         }
         for node in graph.nodes
         if isinstance(node, Conv | Dense)

@@ -153,7 +153,7 @@ def _row(
     bottleneck: bool,
 ) -> LayerRow:
     weighted = isinstance(node, Conv | Dense)
-    source = graph.tensor(node.input)
+    source = graph.tensor(node.reads[0])
     return LayerRow(
         name=node.name,
         op=node.op,
@@ -163,7 +163,7 @@ def _row(
         weights=int(node.weights.size) if isinstance(node, Conv | Dense) else 0,
         kernel=node.kernel if isinstance(node, Conv | MaxPool) else None,
         stride=node.stride if isinstance(node, Conv | MaxPool) else 1,
-        padding=node.padding if isinstance(node, Conv) else 0,
+        padding=node.sides[0] if isinstance(node, Conv) else 0,
         weight_bits=node.weight_format.width if isinstance(node, Conv | Dense) and weighted else None,
         act_bits=source.format.width,
         layer=layer,

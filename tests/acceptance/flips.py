@@ -56,7 +56,7 @@ def in_graph_order(graph: Graph, layer: str, weights: np.ndarray) -> np.ndarray:
     node = graph.node(layer)
     if isinstance(node, Conv):
         return weights
-    channels, height, width = graph.tensor(node.input).shape
+    channels, height, width = graph.tensor(node.reads[0]).shape
     return weights.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(len(weights), -1)
 
 
@@ -65,7 +65,7 @@ def with_weights(graph: Graph, layer: str, weights: np.ndarray) -> Graph:
     node = graph.node(layer)
     assert isinstance(node, Conv | Dense)
     changed = replace(node, weights=weights)
-    format = accumulator_format(weights, graph.tensor(node.input).format, node.bias)
+    format = accumulator_format(weights, graph.tensor(node.reads[0]).format, node.bias)
     return Graph(
         graph.name,
         tuple(replace(t, format=format) if t.name == node.output else t for t in graph.tensors),

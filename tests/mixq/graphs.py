@@ -8,6 +8,7 @@ import numpy as np
 
 from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor, accumulator_format
+from mixq.graph.tensor import Scale
 
 
 class Chain:
@@ -21,8 +22,8 @@ class Chain:
     def last(self) -> Tensor:
         return self.tensors[-1]
 
-    def append(self, node: Node, format: IntFormat, scale: float | None = None) -> Chain:
-        self.tensors.append(Tensor(node.output, node.output_shape(self.last.shape), format, scale))
+    def append(self, node: Node, format: IntFormat, scale: Scale = None) -> Chain:
+        self.tensors.append(Tensor(node.output, node.shape_from([self.last.shape]), format, scale))
         self.nodes.append(node)
         return self
 

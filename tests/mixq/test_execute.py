@@ -159,7 +159,7 @@ def test_whole_networks_node_by_node_within_their_formats() -> None:
             target = graph.tensor(node.output)
             value = tensors[node.output]
             assert value.dtype == np.int64 and value.shape == (3, *target.shape) and target.format.contains(value)
-            assert np.array_equal(apply_node(graph, node.name, tensors[node.input]), value)
+            assert np.array_equal(apply_node(graph, node.name, *(tensors[source] for source in node.reads)), value)
         assert np.array_equal(run(graph, codes), tensors[graph.output])
         conv = graph.node("conv4")
         oracle = naive_conv(tensors["t3"], conv.weights, conv.bias, 2, 2)  # type: ignore[attr-defined]

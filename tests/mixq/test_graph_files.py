@@ -123,8 +123,8 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change, end",
     [
-        (lambda d: d.update(format="onnx"), "format and version must be mixq-graph 1, not 'onnx' 1"),
-        (lambda d: d.update(version=2), "format and version must be mixq-graph 1, not 'mixq-graph' 2"),
+        (lambda d: d.update(format="onnx"), "format and version must be mixq-graph 1 to 2, not 'onnx' 2"),
+        (lambda d: d.update(version=3), "format and version must be mixq-graph 1 to 2, not 'mixq-graph' 3"),
         (lambda d: d.update(extra=1), "'version'] only, not 'extra'"),
         (
             lambda d: d.pop("nodes"),

@@ -113,7 +113,7 @@ def test_nodes_and_tensors_of_the_digits_network() -> None:
 def test_an_8_bit_image_goes_straight_into_the_first_convolution() -> None:
     graph = lower(random_model("digits_cnn", 0, act_bits=[8]))
     assert graph.nodes[0].op == "conv"
-    assert graph.nodes[0].input == graph.input
+    assert graph.nodes[0].reads == (graph.input,)
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
@@ -122,7 +122,7 @@ def test_the_image_is_truncated(bits: int) -> None:
     graph = lower(model, input_shape=(1, 16, 16))
     image = np.arange(256).reshape(1, 1, 16, 16)
     values = run_all(graph, image)
-    assert np.array_equal(values[graph.node("n_1").input], image >> (8 - bits))
+    assert np.array_equal(values[graph.node("n_1").reads[0]], image >> (8 - bits))
 
 
 def test_weights_are_never_altered() -> None:

@@ -25,8 +25,8 @@ def test_it_is_the_graph_that_training_would_end_with(name: str, weights: list[i
     table = network(name)
     made = untrained_graph(table, weight_bits=weights, act_bits=acts)
     trained = lower(random_model(table, 1, weight_bits=weights, act_bits=acts, weight_range="narrow"))
-    assert [(n.name, n.op, n.input, n.output) for n in made.nodes] == [
-        (n.name, n.op, n.input, n.output) for n in trained.nodes
+    assert [(n.name, n.op, n.reads, n.output) for n in made.nodes] == [
+        (n.name, n.op, n.reads, n.output) for n in trained.nodes
     ]
     for one, other in zip(made.nodes, trained.nodes, strict=True):
         if isinstance(one, Conv | Dense):
@@ -68,7 +68,7 @@ def test_a_layer_is_the_same_whatever_the_others_are() -> None:
 def test_pixels_of_full_width_are_not_truncated() -> None:
     graph = untrained_graph(network("digits_cnn"), act_bits=[8, 4, 3, 6])
     assert graph.nodes[0].name == "conv1"
-    assert graph.nodes[0].input == graph.input
+    assert graph.nodes[0].reads == (graph.input,)
 
 
 def test_wrong_widths_are_refused() -> None:
