@@ -2,6 +2,7 @@
 
 A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
 beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range`` and ``quantizer``, as `save_checkpoint` writes it.
+One whose layers have other names is matched by structure and shape (`mixq.checkpoint_matching`).
 Files come from elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
 `.safetensors` holds none.
 """
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from mixq.checkpoint_matching import matched_state
 from mixq.determinism import reproducible
 from mixq.errors import UserError
 from mixq.files import write_atomic
@@ -31,6 +33,7 @@ from mixq.layers import QuantConv2d, QuantLinear
 from mixq.models import NetworkModel, build_model
 from mixq.networks import NetworkTable, network
 from mixq.packing import WeightRange
+from mixq.quantizer_kinds import KNOWN
 from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, parameters_without_decay
 from mixq.safetensors import read_safetensors
 
@@ -38,6 +41,9 @@ MAX_BYTES = 1 << 30
 """Largest checkpoint that is read."""
 
 RANDOM_PREFIX = "random:"
+
+_STATE_KEYS = ("state_dict", "model", "model_state_dict", "net")
+"""What checkpoints call the weights where there is more in them."""
 
 
 def load_source(
@@ -109,8 +115,9 @@ def load_checkpoint(
     path = Path(path)
     content = _read(path)
     state = content
-    if isinstance(content.get("state_dict"), Mapping):
-        state = content["state_dict"]
+    key = next((name for name in _STATE_KEYS if isinstance(content.get(name), Mapping)), None)
+    if key is not None:
+        state = content[key]
         network_name = _agreed(path, network_name, _text(content.get("network")))
         weight_bits = weight_bits if weight_bits is not None else _widths(path, "weight_bits", content)
         act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
@@ -266,9 +273,7 @@ def _quantizer(path: Path, content: Mapping[str, Any]) -> QuantizerKind:
     for kind in QUANTIZER_KINDS:
         if value == kind:
             return kind
-    raise UserError(
-        f"{path}: quantizer must be {' or '.join(QUANTIZER_KINDS)}, not {value!r}; save the checkpoint again"
-    )
+    raise UserError(f"{path}: quantizer must be {KNOWN}, not {value!r}; save the checkpoint again")
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -326,6 +331,8 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
     # A checkpoint may lack the batch counters, which inference does not read.
     required = {name for name in expected if not name.endswith("num_batches_tracked")}
     steps = {name for name in expected if ".learned." in name}
+    if 2 * len((required - steps) & set(state)) < len(required - steps):
+        state = matched_state(model, state, str(path))
     if not steps & set(state):
         required -= steps  # of a network of the other kind, whose training goes on with learned steps
     if model.quantizer != "lsq" and any(".learned." in name for name in state):

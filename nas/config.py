@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from mixq.board import Board, Resources
 from mixq.packing import RESIDUE_BITS, WeightRange
-from mixq.quantizer_kinds import QuantizerKind, check_quantizer
+from mixq.quantizer_kinds import SEARCHED_KINDS, QuantizerKind, check_quantizer
 from nas.space import ALL_WIDTHS
 
 Method = Literal["budget", "edmips"]
@@ -82,7 +82,9 @@ class SearchConfig:
     density: DensityName = "original"
 
     def __post_init__(self) -> None:
-        check_quantizer("quantizer", self.quantizer)
+        if check_quantizer("quantizer", self.quantizer) not in SEARCHED_KINDS:
+            known = " or ".join(SEARCHED_KINDS)
+            raise ValueError(f"quantizer must be {known} where widths are searched, not {self.quantizer!r}")
         for name, choices in (("method", get_args(Method)), ("density", get_args(DensityName))):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(self, name)!r}")

@@ -1,9 +1,10 @@
 """Quantisers of the training model: of weights, of activations, and of the input image.
 
 Every quantiser maps a real tensor to integer *codes* with a *step*; the value that the training model
-computes with is ``codes * step``. There are two kinds, `QuantizerKind`, which differ in how steps are found and in
+computes with is ``codes * step``. The kinds, `QuantizerKind`, differ in how steps are found and in
 gradients: "hwgq" has fixed steps for Gaussian values (`mixq.quantizers.hwgq`), "lsq" learns them with the weights
-(`mixq.quantizers.lsq`). The image's quantiser is the same for both.
+(`mixq.quantizers.lsq`). The image's quantiser is the same for both. "dorefa" and "dorefa-pow2", whose weights pass a
+tangent first, are those of published checkpoints (`mixq.quantizers.dorefa`); of them the table below is not true.
 
 =============  ==============================================  ========================
 quantiser      codes for b bits and the step s                 gradient
@@ -29,6 +30,7 @@ from mixq.quantizers.base import (
     check_weight_range,
     layer_weight_range,
 )
+from mixq.quantizers.dorefa import DoReFaActivationQuantizer, DoReFaWeightQuantizer
 from mixq.quantizers.hwgq import ACTIVATION_STEPS, WEIGHT_STEPS, ActivationQuantizer, WeightQuantizer, weight_deviation
 from mixq.quantizers.image import PIXEL_BITS, ImageQuantizer
 from mixq.quantizers.lsq import LearnedStep, LSQActivationQuantizer, LSQWeightQuantizer
@@ -40,6 +42,8 @@ __all__ = [
     "WEIGHT_STEPS",
     "ActivationQuantizer",
     "ActivationQuantizerBase",
+    "DoReFaActivationQuantizer",
+    "DoReFaWeightQuantizer",
     "ImageQuantizer",
     "LSQActivationQuantizer",
     "LSQWeightQuantizer",
@@ -52,6 +56,7 @@ __all__ = [
     "check_weight_range",
     "layer_weight_range",
     "make_activation_quantizer",
+    "make_image_quantizer",
     "make_weight_quantizer",
     "parameters_without_decay",
     "weight_deviation",
@@ -59,23 +64,36 @@ __all__ = [
 
 
 def make_weight_quantizer(kind: QuantizerKind, bits: int, weight_range: WeightRange = "full") -> WeightQuantizerBase:
-    """A new quantiser of weights of ``bits``, 1..8 ("lsq": 2..8).
+    """A new quantiser of weights of ``bits``, 2..8 ("hwgq": 1..8).
 
     Raises:
         TypeError, ValueError: no such kind, width or range.
     """
-    made = LSQWeightQuantizer if check_quantizer("kind", kind) == "lsq" else WeightQuantizer
-    return made(bits, weight_range)
+    if check_quantizer("kind", kind) in ("dorefa", "dorefa-pow2"):
+        return DoReFaWeightQuantizer(bits, weight_range, power_of_two=kind == "dorefa-pow2")
+    return (LSQWeightQuantizer if kind == "lsq" else WeightQuantizer)(bits, weight_range)
 
 
-def make_activation_quantizer(kind: QuantizerKind, bits: int) -> ActivationQuantizerBase:
-    """A new quantiser of activations of ``bits``, 1..8.
+def make_activation_quantizer(kind: QuantizerKind, bits: int, *, signed: bool = False) -> ActivationQuantizerBase:
+    """A new quantiser of activations of ``bits``, 1..8; signed ones, 2..8, are of "hwgq" and "lsq" alone.
 
     Raises:
         TypeError, ValueError: no such kind or width.
     """
-    made = LSQActivationQuantizer if check_quantizer("kind", kind) == "lsq" else ActivationQuantizer
-    return made(bits)
+    if check_quantizer("kind", kind) in ("dorefa", "dorefa-pow2"):
+        if signed:
+            raise ValueError(f"signed must be False for {kind}, not {signed!r}")
+        return DoReFaActivationQuantizer(bits, power_of_two=kind == "dorefa-pow2")
+    return (LSQActivationQuantizer if kind == "lsq" else ActivationQuantizer)(bits, signed)
+
+
+def make_image_quantizer(kind: QuantizerKind, bits: int) -> ImageQuantizer:
+    """A new quantiser of images to ``bits``, 1..8. White is 1.0 in networks of "dorefa", 255 / 256 in others.
+
+    Raises:
+        TypeError, ValueError: no such kind or width.
+    """
+    return ImageQuantizer(bits, white=255 if check_quantizer("kind", kind) == "dorefa" else 256)
 
 
 def parameters_without_decay(model: nn.Module) -> tuple[nn.Parameter, ...]:

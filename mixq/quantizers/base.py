@@ -116,25 +116,30 @@ class WeightQuantizerBase(nn.Module):
 
 
 class ActivationQuantizerBase(nn.Module):
-    """A quantiser of activations: codes ``round(clamp(x, 0, s * (2^b - 1)) / s)``, real values ``codes * s``.
+    """A quantiser of activations: codes ``round(clamp(x, low * s, high * s) / s)``, real values ``codes * s``.
 
-    It is unsigned, so it is the network's rectifier too.
+    Unsigned ones, of codes 0 to 2^b - 1, are the network's rectifiers too. Signed ones have the codes -2^(b-1) to
+    2^(b-1) - 1.
 
     Parameters:
-        bits: width of an activation, 1..8.
+        bits: width of an activation, 1..8, signed 2..8.
+        signed: whether there are negative codes.
 
     Raises:
-        TypeError, ValueError: ``bits`` is not an integer in 1..8.
+        TypeError, ValueError: ``bits`` is not an integer in that range.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, signed: bool = False) -> None:
         super().__init__()
         self.bits = check_bits("bits", bits)
+        if signed and bits < 2:
+            raise ValueError(f"bits must be between 2 and 8 for signed activations, not {bits!r}")
+        self.signed = signed
 
     @property
     def format(self) -> IntFormat:
-        """Format of the codes: unsigned, ``bits`` wide."""
-        return IntFormat(self.bits, signed=False)
+        """Format of the codes, ``bits`` wide."""
+        return IntFormat(self.bits, signed=self.signed)
 
     @property
     def step(self) -> float:
@@ -150,5 +155,5 @@ class ActivationQuantizerBase(nn.Module):
         raise NotImplementedError
 
     def extra_repr(self) -> str:
-        """Show the width where PyTorch prints the module."""
-        return f"bits={self.bits}"
+        """Show the width where PyTorch prints the module, and the sign."""
+        return f"bits={self.bits}" + (", signed=True" if self.signed else "")

@@ -40,19 +40,19 @@ class _RoundWeights(torch.autograd.Function):
 
 
 class _RoundActivations(torch.autograd.Function):
-    """Nearest multiple of the step in [0, step * high], with no gradient outside that range."""
+    """Nearest multiple of the step in [step * low, step * high], with no gradient outside that range."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, step: float, high: int) -> Tensor:
+    def forward(ctx: Any, value: Tensor, step: float, low: int, high: int) -> Tensor:
         wide = widened(value)
-        clamped = wide.clamp(0, step * high)
+        clamped = wide.clamp(step * low, step * high)
         ctx.save_for_backward(clamped == wide)
         return clamped.div_(step).round_().mul_(step).to(value.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None
+        return gradients[0] * inside, None, None, None
 
 
 class WeightQuantizer(WeightQuantizerBase):
@@ -86,9 +86,10 @@ class WeightQuantizer(WeightQuantizerBase):
 
 
 class ActivationQuantizer(ActivationQuantizerBase):
-    """Half-wave Gaussian activation quantiser: codes ``round(clamp(x, 0, s * (2^b - 1)) / s)``.
+    """Half-wave Gaussian activation quantiser: codes ``round(clamp(x, low * s, high * s) / s)``.
 
-    The step is fixed for each width. No gradient passes outside the clamp.
+    The step is fixed for each width; that of signed codes is that of weights of a standard deviation of 1. No gradient
+    passes outside the clamp.
 
     Parameters, raises: as of `ActivationQuantizerBase`.
     """
@@ -96,7 +97,7 @@ class ActivationQuantizer(ActivationQuantizerBase):
     @property
     def step(self) -> float:
         """The fixed step of this width."""
-        return ACTIVATION_STEPS[self.bits]
+        return WEIGHT_STEPS[self.bits] if self.signed else ACTIVATION_STEPS[self.bits]
 
     def problem(self) -> str:
         """Nothing: the step is fixed."""
@@ -105,9 +106,10 @@ class ActivationQuantizer(ActivationQuantizerBase):
     def codes(self, value: Tensor) -> Tensor:
         """Integer codes of this tensor, in its own dtype, detached; float32 for 16-bit ones."""
         value = widened(value.detach())
-        return torch.round(value.clamp(0, self.step * (2**self.bits - 1)) / self.step)
+        low, high = self.format.low, self.format.high
+        return torch.round(value.clamp(self.step * low, self.step * high) / self.step)
 
     def forward(self, value: Tensor) -> Tensor:
         """``codes * step`` in the dtype of the value."""
-        rounded: Tensor = _RoundActivations.apply(value, self.step, 2**self.bits - 1)
+        rounded: Tensor = _RoundActivations.apply(value, self.step, self.format.low, self.format.high)
         return rounded

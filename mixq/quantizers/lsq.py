@@ -183,7 +183,7 @@ class LSQWeightQuantizer(WeightQuantizerBase):
 
 
 class LSQActivationQuantizer(ActivationQuantizerBase):
-    """Activation quantiser with a learned step: codes ``round(clamp(x / s, 0, 2^b - 1))``.
+    """Activation quantiser with a learned step: codes ``round(clamp(x / s, low, high))``.
 
     The first batch in training gives the first step: where several processes train together, the mean of theirs.
     Without one there is neither a step nor codes.
@@ -194,8 +194,8 @@ class LSQActivationQuantizer(ActivationQuantizerBase):
         learned: the step's parameter and state.
     """
 
-    def __init__(self, bits: int) -> None:
-        super().__init__(bits)
+    def __init__(self, bits: int, signed: bool = False) -> None:
+        super().__init__(bits, signed)
         self.learned = LearnedStep(self.format.high)
 
     @property
@@ -215,13 +215,14 @@ class LSQActivationQuantizer(ActivationQuantizerBase):
 
     def initialise(self, value: Tensor) -> None:
         """Find the first step for these values (N, ...), whatever the step was before."""
-        mean = value.detach().clamp(min=0).mean(dtype=torch.float64)
+        value = value.detach()
+        mean = (value.abs() if self.signed else value.clamp(min=0)).mean(dtype=torch.float64)
         self.learned.initialise(_mean_of_processes(mean))
 
     def codes(self, value: Tensor) -> Tensor:
         """Integer codes of this tensor, in its own dtype, detached; float32 for 16-bit ones."""
         value = widened(value.detach())
-        return (value / self._value().to(value.dtype)).clamp_(0, self.format.high).round_()
+        return (value / self._value().to(value.dtype)).clamp_(self.format.low, self.format.high).round_()
 
     def step_for(self, value: Tensor) -> Tensor:
         """What a forward pass with these values takes for its step: the parameter, which this may initialise."""
@@ -238,7 +239,7 @@ class LSQActivationQuantizer(ActivationQuantizerBase):
         """``codes * step`` in the dtype of the value, (N, ...)."""
         step, scale = self.step_for(value), self.gradient_scale(value)
         dtype = widened(value.new_empty(0)).dtype
-        rounded: Tensor = _RoundToStep.apply(value, step, 0, self.format.high, scale, dtype)
+        rounded: Tensor = _RoundToStep.apply(value, step, self.format.low, self.format.high, scale, dtype)
         return rounded
 
     def _value(self) -> Tensor:

@@ -41,7 +41,7 @@ def test_of_another_network(tmp_path: Path) -> None:
     [
         ("mixq_bits: 1", "mixq_bits: 2", "is no file of widths (it lacks mixq_bits: 1); make one with: mixq search"),
         ("quantizer: lsq", "quantiser: lsq", "unknown key 'quantiser'; known are mixq_bits, network, quantizer"),
-        ("quantizer: lsq", "quantizer: ternary", "quantizer must be hwgq or lsq, not 'ternary'"),
+        ("quantizer: lsq", "quantizer: ternary", "quantizer must be hwgq, lsq, dorefa or dorefa-pow2, not 'ternary'"),
         ("network: digits_cnn", "network: 3", "network must be a name, not 3"),
         ("weight_bits: 3", "weight_bits: 9", "weight_bits must be from 2 to 8, not 9"),
         ("weight_bits: 3", "weight_bits: '3'", "weight_bits must be integers, not '3'"),

@@ -79,7 +79,7 @@ def refusal(folder: Path, text: str) -> str:
         ("budget:\n  dsp: 3.5\n", "line 7: budget.dsp must be an integer, not 3.5"),
         ("budget:\n  residue_bits: 3\n", "line 7: budget.residue_bits must be 0, 1 or 2, not 3"),
         ("budget:\n  clock_mhz: 0.0\n", "line 7: budget.clock_mhz must be positive, not 0.0"),
-        ("quantizer: lq\n", "line 6: quantizer must be hwgq or lsq, not 'lq'"),
+        ("quantizer: lq\n", "line 6: quantizer must be hwgq, lsq, dorefa or dorefa-pow2, not 'lq'"),
         ("weight_range: wide\n", "line 6: weight_range must be full or narrow, not 'wide'"),
         ("seed: -1\n", "line 6: seed must not be negative, not -1"),
         ("model: a.b:c\n", "line 6: model must be left out where network is given, not 'a.b:c'"),

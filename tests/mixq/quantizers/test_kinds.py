@@ -14,6 +14,8 @@ from mixq.networks import network
 from mixq.quantizers import (
     ActivationQuantizer,
     ActivationQuantizerBase,
+    DoReFaActivationQuantizer,
+    DoReFaWeightQuantizer,
     LSQActivationQuantizer,
     LSQWeightQuantizer,
     WeightQuantizer,
@@ -27,13 +29,18 @@ from mixq.quantizers import (
 
 @pytest.mark.parametrize(
     ("kind", "of_weights", "of_activations"),
-    [("hwgq", WeightQuantizer, ActivationQuantizer), ("lsq", LSQWeightQuantizer, LSQActivationQuantizer)],
+    [
+        ("hwgq", WeightQuantizer, ActivationQuantizer),
+        ("lsq", LSQWeightQuantizer, LSQActivationQuantizer),
+        ("dorefa", DoReFaWeightQuantizer, DoReFaActivationQuantizer),
+        ("dorefa-pow2", DoReFaWeightQuantizer, DoReFaActivationQuantizer),
+    ],
 )
 def test_the_kind_decides(kind: Any, of_weights: type, of_activations: type) -> None:
     weights, activations = make_weight_quantizer(kind, 4, "narrow"), make_activation_quantizer(kind, 5)
     assert type(weights) is of_weights and isinstance(weights, WeightQuantizerBase)
     assert (weights.bits, weights.weight_range) == (4, "narrow")
-    assert make_weight_quantizer(kind, 4).weight_range == "full"
+    assert make_weight_quantizer(kind, 4).weight_range == ("narrow" if kind == "dorefa" else "full")
     assert type(activations) is of_activations and isinstance(activations, ActivationQuantizerBase)
     assert activations.bits == 5
 
@@ -41,8 +48,8 @@ def test_the_kind_decides(kind: Any, of_weights: type, of_activations: type) -> 
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
-        ("dorefa", ValueError, "kind must be hwgq or lsq, not 'dorefa'"),
-        ("", ValueError, "kind must be hwgq or lsq, not ''"),
+        ("ternary", ValueError, "kind must be hwgq, lsq, dorefa or dorefa-pow2, not 'ternary'"),
+        ("", ValueError, "kind must be hwgq, lsq, dorefa or dorefa-pow2, not ''"),
         (None, TypeError, "kind must be a text, not None"),
     ],
 )

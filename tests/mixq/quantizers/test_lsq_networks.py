@@ -123,10 +123,11 @@ def test_old_checkpoints_have_fixed_steps(tmp_path: Path) -> None:
     assert content.pop("quantizer") == "hwgq"
     torch.save(content, tmp_path / "old.pt")
     assert load_checkpoint(tmp_path / "old.pt").quantizer == "hwgq"
-    torch.save({**content, "quantizer": "dorefa"}, tmp_path / "wrong.pt")
+    torch.save({**content, "quantizer": "ternary"}, tmp_path / "wrong.pt")
     with pytest.raises(UserError) as failure:
         load_checkpoint(tmp_path / "wrong.pt")
-    line = f"{tmp_path / 'wrong.pt'}: quantizer must be hwgq or lsq, not 'dorefa'; save the checkpoint again"
+    known = "hwgq, lsq, dorefa or dorefa-pow2"
+    line = f"{tmp_path / 'wrong.pt'}: quantizer must be {known}, not 'ternary'; save the checkpoint again"
     assert str(failure.value) == line
 
 
