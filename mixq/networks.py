@@ -1,157 +1,44 @@
-"""The networks as tables: layers, default widths, counts. `mixq.models.build_model` makes one a module.
-
-A network is a chain of `ConvSpec`, `PoolSpec` and `DenseSpec`. Layers with weights are *weighted layers*;
-each has a weight width and an activation width, the latter that of its *input*: the first is the width to
-which the 8-bit image is truncated. A layer may fix a width of its own (``weight_bits``/``act_bits`` of its
-spec); lists of widths then may leave it out.
-"""
+"""The networks that MixQ has tables of. `mixq.models.build_model` makes one a module."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from mixq.errors import UserError
+from mixq.network_table import (
+    MAX_BITS,
+    MIN_BITS,
+    AddSpec,
+    ConcatSpec,
+    ConvSpec,
+    DenseSpec,
+    LayerCounts,
+    LayerSpec,
+    MeanSpec,
+    NetworkTable,
+    PoolSpec,
+    ReorgSpec,
+    Shape,
+    UpsampleSpec,
+)
 
-MIN_BITS, MAX_BITS = 2, 8
-"""Widths that a weighted layer may have."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvSpec:
-    """Convolution, by default 3x3, stride 1, padding 1, no bias, followed by batch norm.
-
-    ``weight_bits`` and ``act_bits`` are the layer's fixed widths, None where lists of widths set them.
-    """
-
-    channels: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-    bias: bool = False
-    batch_norm: bool = True
-    weight_bits: int | None = None
-    act_bits: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolSpec:
-    """Max-pooling without padding, by default 2x2 with stride 2."""
-
-    kernel: int = 2
-    stride: int = 2
-
-
-@dataclass(frozen=True, kw_only=True)
-class DenseSpec:
-    """Dense layer, by default with bias and without batch norm, 8-bit weights and activations."""
-
-    units: int
-    bias: bool = True
-    batch_norm: bool = False
-    weight_bits: int | None = 8
-    act_bits: int | None = 8
-
-
-LayerSpec = ConvSpec | PoolSpec | DenseSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerCounts:
-    """Multiplications per frame and weights of one weighted layer."""
-
-    name: str
-    macs: int
-    weights: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkTable:
-    """One network: its name, the shape (C, H, W) of its input, its layers, its default widths."""
-
-    name: str
-    input_shape: tuple[int, int, int]
-    layers: tuple[LayerSpec, ...]
-    weight_bits: tuple[int, ...]
-    act_bits: tuple[int, ...]
-
-    @property
-    def weighted_layers(self) -> tuple[ConvSpec | DenseSpec, ...]:
-        """The convolutions and dense layers, in order."""
-        return tuple(layer for layer in self.layers if not isinstance(layer, PoolSpec))
-
-    @property
-    def weighted_names(self) -> tuple[str, ...]:
-        """Names of the weighted layers: conv1, conv2, ..., dense1, ... (``dense`` when there is one)."""
-        kinds = ["dense" if isinstance(layer, DenseSpec) else "conv" for layer in self.weighted_layers]
-        numbered = [f"{kind}{kinds[:index].count(kind) + 1}" for index, kind in enumerate(kinds)]
-        return tuple("dense" if n == "dense1" and kinds.count("dense") == 1 else n for n in numbered)
-
-    def resolve_weight_bits(self, weight_bits: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Weight width of every weighted layer; see `resolve_act_bits` for what may be given."""
-        return self._resolve("weight", weight_bits, self.weight_bits)
-
-    def resolve_act_bits(self, act_bits: Sequence[int] | None = None) -> tuple[int, ...]:
-        """Activation width of every weighted layer's input.
-
-        Parameters:
-            act_bits: None for the defaults; one width for all layers that fix none; one for each layer
-                that fixes none; or one for every weighted layer.
-
-        Raises:
-            UserError: another number of widths, or one that is no integer in 2..8.
-        """
-        return self._resolve("act", act_bits, self.act_bits)
-
-    def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """Shape (C, H, W) of every layer's output, in the order of ``layers``."""
-        shapes: list[tuple[int, int, int]] = []
-        channels, height, width = self.input_shape
-        for layer in self.layers:
-            if isinstance(layer, DenseSpec):
-                channels, height, width = layer.units, 1, 1
-            else:
-                margin = layer.kernel - (2 * layer.padding if isinstance(layer, ConvSpec) else 0)
-                height = (height - margin) // layer.stride + 1
-                width = (width - margin) // layer.stride + 1
-                channels = layer.channels if isinstance(layer, ConvSpec) else channels
-            shapes.append((channels, height, width))
-        return tuple(shapes)
-
-    def counts(self) -> tuple[LayerCounts, ...]:
-        """Multiplications per frame (zero padding included) and weights (no biases) of weighted layers."""
-        counts = []
-        names = iter(self.weighted_names)
-        channels, height, width = self.input_shape
-        for layer, shape in zip(self.layers, self.shapes(), strict=True):
-            if not isinstance(layer, PoolSpec):
-                window = layer.kernel**2 if isinstance(layer, ConvSpec) else height * width
-                weights = shape[0] * channels * window
-                macs = weights * shape[1] * shape[2]
-                counts.append(LayerCounts(name=next(names), macs=macs, weights=weights))
-            channels, height, width = shape
-        return tuple(counts)
-
-    def _resolve(self, kind: str, given: Sequence[int] | None, default: tuple[int, ...]) -> tuple[int, ...]:
-        fixed = [layer.weight_bits if kind == "weight" else layer.act_bits for layer in self.weighted_layers]
-        free = fixed.count(None)
-        bits = list(default if given is None else given)
-        for width in bits:
-            if isinstance(width, bool) or not isinstance(width, int) or not MIN_BITS <= width <= MAX_BITS:
-                raise UserError(
-                    f"{kind} widths of {self.name} must be integers from {MIN_BITS} to {MAX_BITS}, not {width!r}"
-                )
-        if len(bits) == len(fixed):
-            return tuple(bits)
-        if len(bits) == 1:
-            bits *= free
-        if len(bits) != free:
-            every = f"{len(fixed)} {kind} widths, one for each of {', '.join(self.weighted_names)}"
-            set_alone = [n for n, width in zip(self.weighted_names, fixed, strict=True) if width is not None]
-            shorter = f", or {free} without {', '.join(set_alone)}" if set_alone else ""
-            raise UserError(f"{self.name} takes {every}{shorter}, or 1 for all; not {len(bits)}")
-        rest = iter(bits)
-        return tuple(next(rest) if width is None else width for width in fixed)
+__all__ = [
+    "MAX_BITS",
+    "MIN_BITS",
+    "AddSpec",
+    "ConcatSpec",
+    "ConvSpec",
+    "DenseSpec",
+    "LayerCounts",
+    "LayerSpec",
+    "MeanSpec",
+    "NetworkTable",
+    "PoolSpec",
+    "ReorgSpec",
+    "UpsampleSpec",
+    "network",
+    "network_names",
+]
 
 
 def network_names() -> tuple[str, ...]:
@@ -179,6 +66,13 @@ def _tables() -> dict[str, NetworkTable]:
         _vgg("vgg_small", (128, 128, 256, 256, 512, 512)),
         _ultranet("ultranet", edge_weight_bits=None),
         _ultranet("ultranet_ismart", edge_weight_bits=8),
+        _ultranet_bypass(),
+        _skynet("skynet", kernel=3),
+        _skynet("skynetk5", kernel=5),
+        _resnet8(),
+        _resnet20(),
+        _mobilenet(),
+        _ds_cnn(),
         NetworkTable(
             name="digits_cnn",
             input_shape=(1, 8, 8),
@@ -232,4 +126,113 @@ def _ultranet(name: str, *, edge_weight_bits: int | None) -> NetworkTable:
         layers=(*layers, head),
         weight_bits=(4,) * free,
         act_bits=(8,) + (4,) * len(channels),
+    )
+
+
+def _ultranet_bypass() -> NetworkTable:
+    """UltraNet whose fourth convolution goes two ways: space-to-depth, and pooling and three convolutions."""
+    layers: tuple[LayerSpec, ...] = (
+        ConvSpec(channels=16),
+        PoolSpec(),
+        ConvSpec(channels=32),
+        PoolSpec(),
+        ConvSpec(channels=64),
+        PoolSpec(),
+        ConvSpec(channels=64),
+        ReorgSpec(),
+        PoolSpec(reads=("conv4",)),
+        *(ConvSpec(channels=64) for _ in range(3)),
+        ConcatSpec(reads=("reorg1", "conv7")),
+        ConvSpec(channels=64),
+        ConvSpec(channels=36, kernel=1, padding=0, bias=True, batch_norm=False),
+    )
+    return _table("ultranet_bypass", (3, 160, 320), layers)
+
+
+def _skynet(name: str, *, kernel: int) -> NetworkTable:
+    """Six depthwise and pointwise convolutions, pooling after the first three, and a 1x1 one to the detection head."""
+    layers: list[LayerSpec] = []
+    channels = 3
+    for index, count in enumerate((48, 96, 192, 384, 512, 96)):
+        layers.append(ConvSpec(channels=channels, kernel=kernel, padding=kernel // 2, depthwise=True))
+        layers.append(ConvSpec(channels=count, kernel=1, padding=0))
+        if index < 3:
+            layers.append(PoolSpec())
+        channels = count
+    layers.append(ConvSpec(channels=36, kernel=1, padding=0, batch_norm=False))
+    return _table(name, (3, 160, 320), layers)
+
+
+def _resnet8() -> NetworkTable:
+    """The residual network of MLPerf Tiny's image classification; strided convolutions pad behind alone."""
+    layers: list[LayerSpec] = [ConvSpec(channels=16, name="stem")]
+    _residual(layers, 16, 1, before="stem", number=1, behind=True)
+    _residual(layers, 32, 2, before="add1", number=2, behind=True)
+    _residual(layers, 64, 2, before="add2", number=3, behind=True)
+    return _table("resnet8", (3, 32, 32), (*layers, MeanSpec(), DenseSpec(units=10)))
+
+
+def _resnet20() -> NetworkTable:
+    """The residual network of 20 layers for CIFAR-10; where the size changes the shortcut is a 1x1 convolution."""
+    layers: list[LayerSpec] = [ConvSpec(channels=16, name="stem")]
+    before = "stem"
+    for number in range(1, 10):
+        channels = 16 << ((number - 1) // 3)
+        _residual(layers, channels, 2 if number in (4, 7) else 1, before=before, number=number, behind=False)
+        before = f"add{number}"
+    return _table("resnet20", (3, 32, 32), (*layers, MeanSpec(), DenseSpec(units=10)))
+
+
+def _residual(layers: list[LayerSpec], channels: int, stride: int, *, before: str, number: int, behind: bool) -> None:
+    """Append a block of two 3x3 convolutions and a shortcut, 1x1 where the size changes.
+
+    behind: whether strided 3x3 convolutions have their padding behind the image alone.
+    """
+    first, second, around = f"conv{number}a", f"conv{number}b", f"conv{number}s"
+    padding: int | tuple[int, int, int, int] = (0, 0, 1, 1) if behind and stride == 2 else 1
+    layers.append(ConvSpec(channels=channels, stride=stride, padding=padding, name=first, reads=(before,)))
+    layers.append(ConvSpec(channels=channels, name=second))
+    if stride > 1:
+        layers.append(ConvSpec(channels=channels, kernel=1, padding=0, stride=stride, name=around, reads=(before,)))
+    layers.append(AddSpec(reads=(second, around if stride > 1 else before)))
+
+
+def _mobilenet() -> NetworkTable:
+    """MobileNetV1 with a quarter of its channels, for two classes of 96 x 96 images, as MLPerf Tiny has it."""
+    layers: list[LayerSpec] = [ConvSpec(channels=8, stride=2, padding=(0, 0, 1, 1))]
+    channels = 8
+    strided = {2: 32, 4: 64, 6: 128, 12: 256}
+    for index in range(1, 14):
+        count = strided.get(index, 16 if index == 1 else channels)
+        stride = 2 if index in strided else 1
+        padding: int | tuple[int, int, int, int] = (0, 0, 1, 1) if stride == 2 else 1
+        layers.append(ConvSpec(channels=channels, stride=stride, padding=padding, depthwise=True))
+        layers.append(ConvSpec(channels=count, kernel=1, padding=0))
+        channels = count
+    return _table("mobilenetv1_025", (3, 96, 96), (*layers, MeanSpec(), DenseSpec(units=2)))
+
+
+def _ds_cnn() -> NetworkTable:
+    """Depthwise-separable network for keywords, of 49 x 10 spectral coefficients: MLPerf Tiny's.
+
+    Its first kernel is 5 x 5, where the original has 10 x 4: kernels are square here.
+    """
+    layers: list[LayerSpec] = [ConvSpec(channels=64, kernel=5, stride=2, padding=2)]
+    for _ in range(4):
+        layers.append(ConvSpec(channels=64, depthwise=True))
+        layers.append(ConvSpec(channels=64, kernel=1, padding=0))
+    return _table("ds_cnn", (1, 49, 10), (*layers, MeanSpec(), DenseSpec(units=12)))
+
+
+def _table(name: str, input_shape: Shape, layers: Sequence[LayerSpec]) -> NetworkTable:
+    """A table of 4 bits but for the 8-bit image; depthwise layers, which have few weights, have 8-bit ones."""
+    weighted = [layer for layer in layers if isinstance(layer, ConvSpec | DenseSpec)]
+    free = [layer for layer in weighted if layer.weight_bits is None]
+    acts = sum(layer.act_bits is None for layer in weighted)
+    return NetworkTable(
+        name=name,
+        input_shape=input_shape,
+        layers=tuple(layers),
+        weight_bits=tuple(8 if isinstance(layer, ConvSpec) and layer.depthwise else 4 for layer in free),
+        act_bits=(8,) + (4,) * (acts - 1),
     )

@@ -139,7 +139,7 @@ def layer_sizes(space: SearchSpace) -> tuple[LayerSize, ...]:
     table = space.table
     sizes = []
     counts = iter(table.counts())
-    for spec, (channels, height, width) in zip(table.layers, (table.input_shape, *table.shapes()), strict=False):
+    for spec, (channels, height, width) in zip(table.layers, table.input_shapes(), strict=True):
         if isinstance(spec, ConvSpec):
             own = next(counts)
             sizes.append(LayerSize(kernel=spec.kernel, macs=own.macs, weights=own.weights, row=width * channels))

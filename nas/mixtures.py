@@ -178,7 +178,7 @@ class MixtureConv2d(nn.Conv2d):
     ``weight`` is (C_out, C_in, k, k), or with separate weights (widths, C_out, C_in, k, k).
 
     Parameters:
-        in_channels, out_channels, kernel, stride, padding, bias: as in `mixq.layers.QuantConv2d`.
+        in_channels, out_channels, kernel, stride, padding, groups, dilation, bias: as in `mixq.layers.QuantConv2d`.
         mixture: of the weights.
     """
 
@@ -191,9 +191,20 @@ class MixtureConv2d(nn.Conv2d):
         mixture: WeightMixture,
         stride: int = 1,
         padding: int = 0,
+        groups: int = 1,
+        dilation: int = 1,
         bias: bool = False,
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
         self.mixture = mixture
         _separate(self, mixture)
 

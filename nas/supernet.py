@@ -9,7 +9,8 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from mixq.models import NetworkModel, build_model
+from mixq.models import NetworkModel, StepModel, build_model
+from mixq.network_steps import input_names
 from mixq.packing import WeightRange
 from mixq.quantizers import QuantizerKind, check_quantizer, check_weight_range
 from nas.mixtures import ActivationMixture, ImageMixture, Mixture, MixtureConv2d, MixtureLinear, WeightMixture
@@ -23,7 +24,7 @@ class LayerProbabilities(NamedTuple):
     act: Tensor
 
 
-class Supernet(nn.Sequential):
+class Supernet(StepModel):
     """All networks of a search space at once; its input is ``pixel / 256``, float, of shape (N, C, H, W).
 
     Submodules have the names and the order of those of `mixq.models.NetworkModel`. A layer's weights are
@@ -55,17 +56,12 @@ class Supernet(nn.Sequential):
             raise TypeError(f"shared must be True or False, not {shared!r}")
         check_quantizer("quantizer", quantizer)
         check_weight_range("weight_range", weight_range)
-        super().__init__(_modules(space, shared, quantizer, weight_range))
+        super().__init__(space.table, _modules(space, shared, quantizer, weight_range))
         self.space = space
-        self.table = space.table
+        self._input_names = input_names(space.table)
         self.shared = shared
         self.quantizer: QuantizerKind = quantizer
         self.weight_range: WeightRange = weight_range
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Shape (C, H, W) of one image."""
-        return self.table.input_shape
 
     def weight_mixture(self, name: str) -> WeightMixture:
         """Mixture of the weights of the weighted layer ``name``."""
@@ -74,7 +70,7 @@ class Supernet(nn.Sequential):
     def act_mixture(self, name: str) -> Mixture:
         """Mixture of the input of the weighted layer ``name``."""
         index = self.space.names.index(name)
-        return cast(Mixture, getattr(self, _input_name(self.space.names, index)))
+        return cast(Mixture, getattr(self, self._input_names[index]))
 
     def architecture_parameters(self) -> list[nn.Parameter]:
         """The parameters of all choices of more than one width, the weights' and the input's of each layer in order."""
@@ -160,7 +156,7 @@ class Supernet(nn.Sequential):
     def _state(self, weight_indices: Sequence[int], act_indices: Sequence[int]) -> dict[str, Tensor]:
         """State of the network that has the widths at these places."""
         state = {}
-        mixed = {f"{name}_act" for name in self.space.names} | {"image", *self.space.names}
+        mixed = {*self._input_names, *self.space.names}
         for name, module in self.named_children():
             if name not in mixed:
                 state.update(_prefixed(name, module))
@@ -171,7 +167,7 @@ class Supernet(nn.Sequential):
                 state[f"{name}.bias"] = layer.bias.detach()
             state.update(_prefixed(f"{name}.weight_quantizer", own.quantizers[weight_indices[position]]))
             before = self.act_mixture(name).quantizers[act_indices[position]]
-            state.update(_prefixed(_input_name(self.space.names, position), before))
+            state.update(_prefixed(self._input_names[position], before))
         return state
 
     def _chosen(
@@ -199,11 +195,6 @@ class Supernet(nn.Sequential):
         return self.weight_mixture(name), self.act_mixture(name)
 
 
-def _input_name(names: Sequence[str], index: int) -> str:
-    """Name of the module that quantises the input of the weighted layer at ``index``."""
-    return f"{names[index - 1]}_act" if index else "image"
-
-
 def _prefixed(name: str, module: nn.Module) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for key, value in module.state_dict().items()}
 
@@ -214,7 +205,7 @@ def _modules(
     """The modules of the space's network, with mixtures in place of its quantisers."""
     model = build_model(space.table, weight_bits=None, act_bits=None, weight_range=weight_range, quantizer=quantizer)
     choices = {choices.name: choices for choices in space.layers}
-    inputs = {_input_name(space.names, index): choices for index, choices in enumerate(space.layers)}
+    inputs = dict(zip(input_names(space.table), space.layers, strict=True))
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for name, module in model.named_children():
         if name in choices:
@@ -242,5 +233,7 @@ def _mixture_layer(layer: nn.Module, mixture: WeightMixture) -> nn.Module:
         mixture=mixture,
         stride=layer.stride[0],
         padding=int(layer.padding[0]),
+        groups=layer.groups,
+        dilation=layer.dilation[0],
         bias=layer.bias is not None,
     )

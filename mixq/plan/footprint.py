@@ -13,7 +13,7 @@ from math import ceil, log2, prod
 
 from mixq.board import Resources
 from mixq.graph import Conv, Dense, Graph
-from mixq.networks import ConvSpec, NetworkTable, PoolSpec
+from mixq.networks import ConvSpec, DenseSpec, NetworkTable
 from mixq.plan.soft_options import MOST_WEIGHTS
 
 BLOCK_RAM_BITS = 36 * 1024
@@ -104,11 +104,10 @@ def sizes_of_table(
     Raises UserError for wrong widths.
     """
     widths = zip(table.resolve_weight_bits(weight_bits), table.resolve_act_bits(act_bits), strict=True)
-    inputs = (table.input_shape, *table.shapes())
     lines = [
         _line_values(spec.kernel if isinstance(spec, ConvSpec) else 1, source)
-        for spec, source in zip(table.layers, inputs, strict=False)
-        if not isinstance(spec, PoolSpec)
+        for spec, source in zip(table.layers, table.input_shapes(), strict=True)
+        if isinstance(spec, ConvSpec | DenseSpec)
     ]
     return tuple(
         LayerSize(name=c.name, weights=c.weights, macs=c.macs, line_values=line, weight_bits=w, act_bits=a)

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from mixq.errors import UserError
 from mixq.folding import requantise_shift
 from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor, accumulator_format
@@ -53,6 +54,7 @@ def untrained_graph(
 
     Raises UserError for a wrong number or wrong values of the widths.
     """
+    check_chain(table)
     weights, acts = table.resolve_weight_bits(weight_bits), table.resolve_act_bits(act_bits)
     pieces = [image_piece(table, acts[0])]
     numbers = layer_numbers(table)
@@ -71,6 +73,15 @@ def untrained_graph(
         output=pieces[-1].targets[-1].name,
         metadata={"network": table.name, "origin": "untrained"},
     )
+
+
+def check_chain(table: NetworkTable) -> None:
+    """UserError for a network that is no chain of convolutions of plain padding, dense layers and max-pooling."""
+    if not table.is_chain:
+        raise UserError(
+            f"{table.name} is no chain of convolutions, dense layers and max-pooling, for which alone a graph is made "
+            f"without weights; give weights: mixq import random:0 --network {table.name}, then mixq plan"
+        )
 
 
 def layer_numbers(table: NetworkTable) -> tuple[int | None, ...]:
@@ -125,7 +136,7 @@ def layer_piece(
     """
     number = layer_numbers(table)[index]
     spec = table.layers[index]
-    assert number is not None and not isinstance(spec, PoolSpec)
+    assert number is not None and isinstance(spec, ConvSpec | DenseSpec)
     source = _input(table, index, act_bits)
     name = table.weighted_names[number]
     format = weight_format(weight_bits, weight_range)
@@ -142,6 +153,8 @@ def layer_piece(
             weight_format=format,
             stride=spec.stride,
             padding=spec.padding,
+            groups=spec.groups,
+            dilation=spec.dilation,
             bias=bias,
         )
     else:
@@ -173,7 +186,7 @@ def _weight_shape(spec: ConvSpec | DenseSpec, source: tuple[int, int, int]) -> t
     channels, height, width = source
     if isinstance(spec, DenseSpec):
         return spec.units, channels * height * width
-    return spec.channels, channels, spec.kernel, spec.kernel
+    return spec.channels, channels // spec.groups, spec.kernel, spec.kernel
 
 
 @lru_cache(maxsize=256)

@@ -20,7 +20,7 @@ def test_modules_of_the_digits_network() -> None:
         *("conv2", "conv2_norm", "pool2", "conv2_act"),
         *("conv3", "conv3_norm", "conv3_act", "flatten", "dense"),
     ]
-    weighted = [module for module in model if isinstance(module, QuantConv2d | QuantLinear)]
+    weighted = [module for module in model.children() if isinstance(module, QuantConv2d | QuantLinear)]
     assert [module.weight_quantizer.bits for module in weighted] == [5, 4, 3, 2]
     quantisers = [model.image, model.conv1_act, model.conv2_act, model.conv3_act]
     assert [getattr(module, "bits", None) for module in quantisers] == [8, 7, 6, 5]
@@ -32,7 +32,7 @@ def test_modules_of_the_digits_network() -> None:
 def test_parameters_and_output_shape_are_the_tables(name: str) -> None:
     table = network(name)
     model = build_model(table).eval()
-    weights = [module.weight.numel() for module in model if isinstance(module, QuantConv2d | QuantLinear)]
+    weights = [module.weight.numel() for module in model.children() if isinstance(module, QuantConv2d | QuantLinear)]
     assert weights == [layer.weights for layer in table.counts()]
     with torch.no_grad():
         output = model(torch.zeros(1, *table.input_shape))
@@ -87,5 +87,5 @@ def test_the_kind_of_quantisers_reaches_every_layer() -> None:
     assert model.quantizer == "lsq"
     assert build_model(network("digits_cnn")).quantizer == "hwgq"
     with pytest.raises(ValueError) as failure:
-        build_model(network("digits_cnn"), quantizer="dorefa")  # type: ignore[arg-type]
-    assert str(failure.value) == "quantizer must be hwgq or lsq, not 'dorefa'"
+        build_model(network("digits_cnn"), quantizer="ternary")  # type: ignore[arg-type]
+    assert str(failure.value) == "quantizer must be hwgq, lsq, dorefa or dorefa-pow2, not 'ternary'"

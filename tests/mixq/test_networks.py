@@ -24,6 +24,18 @@ from mixq.networks import network, network_names
         ("vgg_small", 607_600_640, 4_656_512),
         ("ultranet", 199_526_400, 210_096),
         ("ultranet_ismart", 199_526_400, 210_096),
+        # 16, 8 and 4 times as many pixels as the grid's in front of it: 160 x 320, 80 x 160, 40 x 80, 20 x 40, 10 x 20.
+        (
+            "ultranet_bypass",
+            9 * (3 * 16 * 51200 + 16 * 32 * 12800 + 32 * 64 * 3200 + 64 * 64 * 800 + 3 * 64 * 64 * 200 + 320 * 64 * 200)
+            + 64 * 36 * 200,
+            9 * (3 * 16 + 16 * 32 + 32 * 64 + 64 * 64 * 4 + 320 * 64) + 64 * 36,
+        ),
+        # Published: 12.5 million multiplications, 7.49 million; weights without biases and batch norm.
+        ("resnet8", 12_501_632, 77_360),
+        ("mobilenetv1_025", 7_489_664, 208_112),
+        # He et al.: 0.27 million parameters; 41 million multiplications.
+        ("resnet20", 40_813_184, 270_896),
         ("digits_cnn", 9 * 16 * 64 + 9 * 16 * 32 * 16 + 9 * 32 * 32 * 4 + 1280, 9 * (16 + 512 + 1024) + 1280),
     ],
 )
@@ -44,7 +56,10 @@ def test_layers_of_the_published_networks() -> None:
 
 
 def test_names() -> None:
-    assert network_names() == ("digits_cnn", "ultranet", "ultranet_ismart", "vgg_small", "vgg_tiny", "vgg_tiny_quarter")
+    assert network_names() == (
+        *("digits_cnn", "ds_cnn", "mobilenetv1_025", "resnet20", "resnet8", "skynet", "skynetk5", "ultranet"),
+        *("ultranet_bypass", "ultranet_ismart", "vgg_small", "vgg_tiny", "vgg_tiny_quarter"),
+    )
     assert network("VGG-tiny") is not None
     assert network("VGG-tiny") == network("vgg_tiny")
     assert network("ultranet-ismart") == network("ultranet_ismart")
@@ -52,7 +67,8 @@ def test_names() -> None:
         network("resnet")
     assert str(raised.value) == (
         "no network is called 'resnet'; choose one of "
-        "digits_cnn, ultranet, ultranet_ismart, vgg_small, vgg_tiny, vgg_tiny_quarter"
+        "digits_cnn, ds_cnn, mobilenetv1_025, resnet20, resnet8, skynet, skynetk5, ultranet, ultranet_bypass, "
+        "ultranet_ismart, vgg_small, vgg_tiny, vgg_tiny_quarter"
     )
 
 

@@ -39,6 +39,16 @@ def test_published_values_of_ultranet_at_the_start() -> None:
     assert round(memory, 1) == 557.7
 
 
+@pytest.mark.parametrize(("name", "value"), [("ultranet_bypass", 143.51), ("skynet", 5105.75)])
+def test_published_values_of_branched_and_depthwise_networks(name: str, value: float) -> None:
+    assert round(at_the_start(name)[0], 2) == value
+
+
+def test_the_published_value_of_5x5_kernels_is_that_of_rounded_densities() -> None:
+    # Densities of 5x5 kernels are thirds; the published table rounds them to two digits, and its value is 1961.76.
+    assert at_the_start("skynetk5")[0] == pytest.approx(1961.76, rel=2e-4)
+
+
 def test_sizes_leave_out_the_last_dense_layer_alone() -> None:
     table = NetworkTable(
         name="two_dense",

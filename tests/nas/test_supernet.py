@@ -54,11 +54,11 @@ def test_modules_are_those_of_the_network(name: str) -> None:
     table = network(name)
     model, supernet = build_model(table), Supernet(SearchSpace(table))
     assert [n for n, _ in supernet.named_children()] == [n for n, _ in model.named_children()]
-    for own, other in zip(supernet, model, strict=True):
+    for own, other in zip(supernet.children(), model.children(), strict=True):
         assert isinstance(own, nn.Module)
         if isinstance(other, QuantConv2d):
             assert isinstance(own, nn.Conv2d)
-            for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding"):
+            for attribute in ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups", "dilation"):
                 assert getattr(own, attribute) == getattr(other, attribute)
             assert (own.bias is None) == (other.bias is None)
     assert supernet.input_shape == table.input_shape
