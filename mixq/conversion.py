@@ -3,43 +3,36 @@
 Each layer of both is fed the same codes. The training model computes in float64 here, so that what is seen
 is the rounding of the folded scales and not that of float32; how many codes differ from the model's own
 float32 arithmetic is counted beside it. Where two codes differ they must differ by exactly 1, and the
-training model's real value must lie within ``(|MAC| + 1) * 2^-(T+1)`` next steps (`mixq.folding`) of the
-boundary between them.
-
-The real value is itself a float64 with rounding errors. A value that n + k operations make from exact
-operands, with magnitudes that sum to M, is off by at most ``(n + k) * 2^-52 * M``; here n is the number of
-products in a MAC, k = 16 covers steps, bias, batch norm and the division by the next step. That is added to
-the bound; it is some 10^5 times smaller.
+training model's real value must lie within the bound of `mixq.conversion_errors` of the boundary between them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from mixq.converted import ConvertedModel, IntegerRequantise
+from mixq.conversion_errors import FloatErrors, along
+from mixq.converted import ConvertedModel, leaves
 from mixq.data import Samples
 from mixq.errors import CheckFailed
+from mixq.expressions import Terms
 from mixq.files import write_json
-from mixq.folding import FloatArray, rounding_bound
 from mixq.graph import legal_name
-from mixq.layers import output_magnitude, quantised_weights
-from mixq.quantizers import PIXEL_BITS
-from mixq.tracing import Stage, trace
+from mixq.quantizers import PIXEL_BITS, ActivationQuantizerBase, ImageQuantizer
+from mixq.tracing import TracedModel, trace, trace_module
 
 REPORT = "conversion.json"
-_EXTRA_OPERATIONS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerDifference:
-    """Codes behind one weighted layer, before max-pooling.
+    """Codes of one quantiser.
 
     ``different``: codes that the two models disagree on; ``largest_difference``: by how much at most;
     ``outside_bound``: of them, those by more than 1 or too far from the boundary, which must be none;
@@ -158,34 +151,37 @@ def measure_conversion(
     """
     model.eval()
     converted = ConvertedModel(model) if converted is None else converted
-    comparisons = _comparisons(model, converted)
+    comparison = _Comparison(model, converted)
     layers: dict[str, LayerDifference] = {}
     output = OutputDifference(values=0, largest_difference=0.0, outside_bound=0)
     predictions: list[Tensor] = []
     for start in range(0, len(samples), batch):
         pixels = torch.from_numpy(samples.images[start : start + batch])
-        integers, codes = _recorded(converted, comparisons, pixels)
-        with torch.no_grad():
-            for comparison in comparisons[:-1]:
-                found = comparison.codes(codes[comparison.path])
-                name = legal_name(comparison.path)
-                layers[name] = layers[name].plus(found) if name in layers else found
-            output = output.plus(comparisons[-1].outputs(codes[comparisons[-1].path]))
-            if classify:
+        made = converted.integers(pixels)
+        for path, found in comparison.codes(made, pixels).items():
+            layers[path] = layers[path].plus(found) if path in layers else found
+        output = output.plus(comparison.outputs(made, pixels))
+        if classify:
+            with torch.no_grad():
                 scores = model(pixels.float() / 2**PIXEL_BITS)
-                predictions.append(torch.stack([scores.flatten(1).argmax(1), integers.flatten(1).argmax(1)]))
+            integers = made[converted.traced.output]
+            predictions.append(torch.stack([scores.flatten(1).argmax(1), integers.flatten(1).argmax(1)]))
     return ConversionReport(
         samples=len(samples),
         layers=layers,
         output=output,
         accuracy=_accuracy(torch.cat(predictions, dim=1), samples) if classify else None,
-        clamped_weights=_clamped_weights([comparison.single for comparison in comparisons]),
+        clamped_weights=_clamped_weights(converted.traced),
     )
 
 
-def _clamped_weights(stages: Iterable[Stage]) -> dict[str, int]:
-    narrow = [stage for stage in stages if stage.layer.weight_quantizer.weight_range == "narrow"]
-    return {legal_name(stage.path): stage.layer.weight_quantizer.clamped(stage.layer.weight) for stage in narrow}
+def _clamped_weights(traced: TracedModel) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for step in traced.weighted:
+        layer: Any = step.module
+        if layer.weight_quantizer.weight_range == "narrow":
+            found[legal_name(step.path)] = layer.weight_quantizer.clamped(layer.weight)
+    return found
 
 
 def _accuracy(predictions: Tensor, samples: Samples) -> ModelAccuracy:
@@ -197,116 +193,101 @@ def _accuracy(predictions: Tensor, samples: Samples) -> ModelAccuracy:
     )
 
 
-def _recorded(
-    converted: ConvertedModel, comparisons: Iterable[_Comparison], pixels: Tensor
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The converted model's outputs, and the codes that each weighted layer read, by its path."""
-    codes: dict[str, Tensor] = {}
+class _Forced(fx.Interpreter):
+    """Runs a training model whose image and quantisers give the codes that the converted model has there.
 
-    def recorder(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            codes[path] = inputs[0]
+    read: what each quantiser reads then, by its path; other steps' values under their own.
+    """
 
-        return record
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(trace_module(model))
+        self.read: dict[str, Tensor] = {}
+        self._made: dict[str, Tensor] = {}
 
-    handles = [
-        converted.network.get_submodule(comparison.path).register_forward_pre_hook(recorder(comparison.path))
-        for comparison in comparisons
-    ]
-    try:
-        return converted(pixels), codes
-    finally:
-        for handle in handles:
-            handle.remove()
+    def values(self, pixels: Tensor, made: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Run it with images ``pixel / 256`` of the model's dtype."""
+        self.read, self._made = {}, made
+        with torch.no_grad():
+            self.run(pixels)
+        return self.read
 
-
-def _comparisons(model: nn.Module, converted: ConvertedModel) -> list[_Comparison]:
-    """One comparison for each weighted layer, in order."""
-    single, double = trace(model), trace(copy.deepcopy(model).double().eval())
-    comparisons = []
-    act_step = double.image.step
-    for single_stage, double_stage in zip(single.stages, double.stages, strict=True):
-        scaled = converted.network.get_submodule(double_stage.path)
-        requantise = None
-        if double_stage.quantizer is not None:
-            requantise = converted.network.get_submodule(double_stage.quantizer_path)
-        comparisons.append(
-            _Comparison(
-                single=single_stage, double=double_stage, scaled=scaled, requantise=requantise, act_step=act_step
-            )
-        )
-        if double_stage.quantizer is not None:
-            act_step = double_stage.quantizer.step
-    return comparisons
+    def run_node(self, n: fx.Node) -> Any:
+        """Run a node, or take the codes instead of a quantiser's output."""
+        path = str(n.target)
+        module: Any = self.submodules.get(path) if n.op == "call_module" else None
+        if isinstance(module, ImageQuantizer | ActivationQuantizerBase):
+            self.read[path] = self.fetch_args_kwargs_from_env(n)[0][0]
+            return self._made[path].to(self.read[path].dtype) * module.step
+        value = super().run_node(n)
+        if n.op == "call_module":
+            self.read[path] = value
+        return value
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Comparison:
-    """A weighted layer in float32, in float64 and in integers, and the step of the codes it reads."""
+    """A training model in float32, in float64 and in integers, all of whose quantisers give the same codes."""
 
-    single: Stage
-    double: Stage
-    scaled: nn.Module
-    requantise: nn.Module | None
-    act_step: float
+    def __init__(self, model: nn.Module, converted: ConvertedModel) -> None:
+        self._single = _Forced(model)
+        self._double = _Forced(copy.deepcopy(model).double().eval())
+        self._converted = converted
+        self._doubled = trace(self._double.module)
+        self._errors = FloatErrors(converted)
 
-    @property
-    def path(self) -> str:
-        return self.double.path
+    def codes(self, made: dict[str, Tensor], pixels: Tensor) -> dict[str, LayerDifference]:
+        """Compare the codes of every quantiser, by the name of the layer before it where there is one alone."""
+        single = self._single.values(pixels.float() / 2**PIXEL_BITS, made)
+        double = self._double.values(pixels.double() / 2**PIXEL_BITS, made)
+        return {
+            self._name(path): self._difference(path, made, single[path], double[path])
+            for path in self._converted.expressions.quantised
+        }
 
-    def codes(self, inputs: Tensor) -> LayerDifference:
-        """Compare the codes behind a hidden layer that reads the codes ``inputs``."""
-        quantizer = self.double.quantizer
-        assert quantizer is not None
-        assert isinstance(self.requantise, IntegerRequantise)
-        sums, affine = self._parts()
-        macs = sums(inputs)
-        integer = self.requantise(affine(macs))
-        real = _real(self.double, inputs.double() * self.act_step)
-        trained = quantizer.codes(real).to(torch.int64)
-        single = quantizer.codes(_real(self.single, (inputs.double() * self.act_step).float())).to(torch.int64)
+    def _name(self, path: str) -> str:
+        """That of the layer whose sums a quantiser reads, if no other quantiser reads them; else the quantiser's."""
+        value = self._converted.expressions.quantised[path]
+        sources = {term.source for leaf in leaves(value) for term in leaf.terms}
+        others = [
+            term.source
+            for other, read in self._converted.expressions.quantised.items()
+            for leaf in leaves(read)
+            for term in leaf.terms
+            if other != path
+        ]
+        layers = {step.path for step in self._converted.traced.weighted}
+        alone = len(sources) == 1 and sources <= layers and not sources & set(others)
+        return legal_name(next(iter(sources)) if alone else path)
+
+    def _difference(self, path: str, made: dict[str, Tensor], single: Tensor, double: Tensor) -> LayerDifference:
+        quantizer: Any = self._doubled.step(path).module
+        integer = made[path]
+        trained = quantizer.codes(double).to(torch.int64)
+        quick: Any = self._single.submodules[path]
         gap = (trained - integer).abs()
         places = gap.nonzero(as_tuple=True)
         boundary = torch.minimum(trained, integer)[places] + 0.5
-        distance = (real[places] / quantizer.step - boundary).abs().numpy()
-        bound = rounding_bound(macs[places].double().numpy(), self.requantise.shift)
-        error = self._float_error(inputs, quantizer.step)[places[1].numpy()]
-        outside = (gap[places].numpy() > 1) | (distance > bound + error)
+        distance = (double[places] / quantizer.step - boundary).abs()
+        bound = self._errors.of_codes(path, made)[places] if len(distance) else distance
+        outside = (gap[places] > 1) | (distance > bound)
         return LayerDifference(
             codes=gap.numel(),
             different=len(distance),
             largest_difference=int(gap.max()),
             outside_bound=int(outside.sum()),
-            different_float32=int((single != integer).sum()),
+            different_float32=int((quick.codes(single).to(torch.int64) != integer).sum()),
         )
 
-    def outputs(self, inputs: Tensor) -> OutputDifference:
-        """Compare the integers of the last layer, which reads the codes ``inputs``."""
-        sums, affine = self._parts()
-        step = quantised_weights(self.double.layer, self.path)[1] * self.act_step
-        real = _real(self.double, inputs.double() * self.act_step) / step
-        gap = (real - affine(sums(inputs))).abs()
-        error = torch.from_numpy(self._float_error(inputs, step)).reshape((1, -1) + (1,) * (gap.ndim - 2))
+    def outputs(self, made: dict[str, Tensor], pixels: Tensor) -> OutputDifference:
+        """Compare the integers of the output, where these are sums; codes have been compared before."""
+        path = self._converted.traced.output
+        value = self._converted.expressions.values[path]
+        if not isinstance(value, Terms):
+            return OutputDifference(values=made[path].numel(), largest_difference=0.0, outside_bound=0)
+        real = self._double.values(pixels.double() / 2**PIXEL_BITS, made)[path]
+        step, error = self._errors.of_sums(value)
+        gap = (real / along(step, real) - made[path]).abs()
         return OutputDifference(
             values=gap.numel(),
             largest_difference=float(gap.max()),
-            outside_bound=int((gap > 0.5 + error).sum()),
+            outside_bound=int((gap > 0.5 + along(error, real)).sum()),
         )
-
-    def _parts(self) -> tuple[nn.Module, nn.Module]:
-        assert isinstance(self.scaled, nn.Sequential)
-        return self.scaled[0], self.scaled[1]
-
-    def _float_error(self, inputs: Tensor, step: float) -> FloatArray:
-        """How far a channel's real value, in steps, may be off for float64's rounding; (C,)."""
-        layer = self.double.layer
-        codes, weight_step = quantised_weights(layer, self.path)
-        sums = codes.abs().flatten(1).sum(1).double().numpy() * float(inputs.max()) * weight_step * self.act_step
-        scale, offset = output_magnitude(layer, self.double.norm)
-        return (codes[0].numel() + _EXTRA_OPERATIONS) * 2.0**-52 * (sums * scale + offset) / step
-
-
-def _real(stage: Stage, values: Tensor) -> Tensor:
-    """The training model's real values behind a weighted layer and its batch norm."""
-    output: Tensor = stage.layer(values)
-    return output if stage.norm is None else stage.norm(output)

@@ -14,6 +14,7 @@ integer form is off by at most ``(|MAC| + 1) * 2^-(T+1)`` next steps: `rounding_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,9 +58,9 @@ class Affine:
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """Integers of one requantisation: ``(MAC * multiplier + bias + 2^(shift-1)) >> shift``; int64 (C,)."""
+    """Integers of one requantisation: ``(sum of x_i * multipliers_i + bias + 2^(shift-1)) >> shift``; int64 (C,)."""
 
-    multiplier: IntArray
+    multipliers: tuple[IntArray, ...]
     bias: IntArray
     shift: int
 
@@ -73,43 +74,59 @@ def requantise_shift(weight_bits: int, act_bits: int, *, fraction_bits: int = FR
     return fraction_bits + weight_bits + act_bits - 1
 
 
-def fold_affine(
-    affine: Affine, *, weight_step: float, act_step: float, next_step: float, shift: int, layer: str
+def fold_terms(
+    terms: Sequence[tuple[FloatArray, Sequence[float | FloatArray]]],
+    offset: FloatArray,
+    *,
+    next_step: float,
+    shift: int,
+    layer: str,
 ) -> Fold:
-    """Integers of the requantisation that follows ``layer``; the module's docstring has the formula.
+    """Integers of the requantisation of a sum of terms; the module's docstring has the formula for one.
+
+    terms: for each what its integers are multiplied by: a scale (C,), and steps, of weights first, one number or one
+    for each channel. offset: (C,), added. next_step: of the codes. layer: as errors call it.
 
     Raises:
         UserError: a step is not positive, or a value is not finite or needs more than 62 bits.
     """
-    steps = {"weight step": weight_step, "activation step": act_step, "next step": next_step}
-    for name, step in steps.items():
-        if not (np.isfinite(step) and step > 0):
-            raise UserError(f"layer {layer}: the {name} must be positive and finite, not {step!r}")
+    for _, steps in terms:
+        for name, step in zip(
+            ("weight step", "activation step") if len(steps) > 1 else ("activation step",), steps, strict=False
+        ):
+            _check_step(name, step, layer)
+    _check_step("next step", next_step, layer)
+    multipliers = []
     with np.errstate(all="ignore"):
-        inc = affine.scale * weight_step * act_step / next_step
-        bias = affine.shift / next_step
-    return Fold(
-        multiplier=_rounded(inc, shift, "batch norm scale", layer),
-        bias=_rounded(bias, shift, "batch norm shift", layer),
-        shift=shift,
-    )
+        for scale, steps in terms:
+            product = scale
+            for step in steps:
+                product = product * step
+            multipliers.append(_rounded(product / next_step, shift, "batch norm scale", layer))
+        bias = _rounded(offset / next_step, shift, "batch norm shift", layer)
+    return Fold(multipliers=tuple(multipliers), bias=bias, shift=shift)
 
 
-def fold_final_bias(affine: Affine, *, weight_step: float, act_step: float, layer: str) -> IntArray:
-    """Integer bias ``round(bias / (weight_step * act_step))`` of the last layer, int64 (C,).
+def fold_final_bias(offset: FloatArray, *, weight_step: float | FloatArray, act_step: float, layer: str) -> IntArray:
+    """Integer bias ``round(offset / (weight_step * act_step))`` of the last layer, int64 (C,).
 
     Raises:
         UserError: the step is not positive and finite, or a bias is not finite or needs more than 62 bits.
     """
-    step = weight_step * act_step
-    if not (np.isfinite(step) and step > 0):
-        raise UserError(f"layer {layer}: the weight step must be positive and finite, not {weight_step!r}")
-    return _rounded(affine.shift / step, 0, "bias", layer)
+    _check_step("weight step", weight_step, layer)
+    return _rounded(offset / (weight_step * act_step), 0, "bias", layer)
 
 
 def rounding_bound(mac: FloatArray, shift: int) -> FloatArray:
     """How far from a rounding boundary a code may differ, in next steps: ``(|MAC| + 1) * 2^-(T+1)``."""
     return (np.abs(mac) + 1.0) * 2.0 ** -(shift + 1)
+
+
+def _check_step(name: str, step: float | FloatArray, layer: str) -> None:
+    values = np.atleast_1d(step)
+    wrong = values[~(np.isfinite(values) & (values > 0))]
+    if wrong.size:
+        raise UserError(f"layer {layer}: the {name} must be positive and finite, not {float(wrong[0])!r}")
 
 
 def _rounded(values: FloatArray, shift: int, what: str, layer: str) -> IntArray:

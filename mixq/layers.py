@@ -1,4 +1,4 @@
-"""Layers of the training model that quantise their weights: a convolution and a dense layer.
+"""Layers of the training model: those that quantise their weights, and those that PyTorch has no module for.
 
 `quantised_weights` and `output_affine` read off a trained layer what its integer form needs.
 """
@@ -20,7 +20,7 @@ class QuantConv2d(nn.Conv2d):
     """Convolution with zero padding whose weights pass a quantiser.
 
     Parameters:
-        in_channels, out_channels, kernel, stride, padding, bias: as in `torch.nn.Conv2d`, square.
+        in_channels, out_channels, kernel, stride, padding, groups, dilation, bias: as in `torch.nn.Conv2d`, square.
         weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
             `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
     """
@@ -34,11 +34,22 @@ class QuantConv2d(nn.Conv2d):
         weight_bits: int,
         stride: int = 1,
         padding: int = 0,
+        groups: int = 1,
+        dilation: int = 1,
         bias: bool = False,
         weight_range: WeightRange = "full",
         quantizer: QuantizerKind = "hwgq",
     ) -> None:
-        super().__init__(in_channels, out_channels, kernel, stride=stride, padding=padding, bias=bias)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+        )
         self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -73,6 +84,45 @@ class QuantLinear(nn.Linear):
         return F.linear(input, self.weight_quantizer(self.weight), self.bias)
 
 
+class SpaceToDepth(nn.Module):
+    """Blocks of ``block`` x ``block`` pixels become channels, block by block.
+
+    ``y[n, (u * block + v) * C + c, r, q] = x[n, c, r * block + u, q * block + v]``; unlike `torch.nn.PixelUnshuffle`,
+    whose channels are ``c * block^2 + u * block + v``.
+    """
+
+    def __init__(self, block: int = 2) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, C * block^2, H / block, W / block)."""
+        count, channels, height, width = input.shape
+        block = self.block
+        split = input.reshape(count, channels, height // block, block, width // block, block)
+        return split.permute(0, 3, 5, 1, 2, 4).reshape(count, -1, height // block, width // block)
+
+    def extra_repr(self) -> str:
+        """Show the block where PyTorch prints the module."""
+        return f"block={self.block}"
+
+
+class Concat(nn.Module):
+    """Concatenation of channels."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """(N, C_i, H, W) each to (N, sum of C_i, H, W)."""
+        return torch.cat(inputs, dim=1)
+
+
+class Add(nn.Module):
+    """Sum of tensors of one shape."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Their sum."""
+        return sum(inputs[1:], inputs[0])
+
+
 def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tensor, float]:
     """Codes of a layer's weights, an int64 tensor of their shape, and their step.
 
@@ -100,12 +150,17 @@ def activation_step(quantizer: ActivationQuantizerBase, name: str) -> float:
     return quantizer.step
 
 
-def output_affine(layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None) -> Affine:
-    """What happens to a layer's sums in inference: its own bias, then batch norm where there is one."""
-    bias = None if layer.bias is None else _float64(layer.bias)
-    affine = Affine.of_bias(layer.weight.shape[0], bias)
-    if norm is None:
-        return affine
+def output_affine(layer: QuantConv2d | QuantLinear) -> Affine:
+    """What happens to a layer's sums in inference: its own bias is added."""
+    return Affine.of_bias(layer.weight.shape[0], None if layer.bias is None else _float64(layer.bias))
+
+
+def norm_affine(affine: Affine, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> Affine:
+    """An affine map followed by batch norm, as it is in inference.
+
+    Raises:
+        ValueError: ``norm`` keeps no running statistics.
+    """
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise ValueError(f"norm must keep running statistics, not {norm!r}")
@@ -118,23 +173,16 @@ def output_affine(layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.Ba
     )
 
 
-def output_magnitude(
-    layer: QuantConv2d | QuantLinear, norm: nn.BatchNorm1d | nn.BatchNorm2d | None = None
-) -> tuple[FloatArray, FloatArray]:
-    """Magnitudes that bound rounding errors behind a layer, both float64 (C,).
+def norm_magnitude(magnitude: FloatArray, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> FloatArray:
+    """What rounding errors of a shift behind batch norm are relative to, (C,): absolute values of its terms, summed.
 
-    Returns:
-        ``|scale|`` of `output_affine`, and the sum of the absolute values of the terms of its shift, which
-        is not below ``|shift|``.
+    magnitude: the same before batch norm.
     """
-    affine = output_affine(layer, norm)
-    scale = np.abs(affine.scale)
-    bias = np.zeros_like(scale) if layer.bias is None else np.abs(_float64(layer.bias))
-    if norm is None:
-        return scale, bias
+    scale = np.abs(norm_affine(Affine.of_bias(norm.num_features, None), norm).scale)
     mean = np.zeros_like(scale) if norm.running_mean is None else np.abs(_float64(norm.running_mean))
     beta = np.zeros_like(scale) if norm.bias is None else np.abs(_float64(norm.bias))
-    return scale, (bias + mean) * scale + beta
+    result: FloatArray = (magnitude + mean) * scale + beta
+    return result
 
 
 def _float64(tensor: Tensor) -> FloatArray:

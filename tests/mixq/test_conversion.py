@@ -14,9 +14,10 @@ from torch import nn
 
 from mixq.checkpoints import random_model
 from mixq.conversion import LayerDifference, measure_conversion
-from mixq.converted import ConvertedModel, IntegerRequantise
+from mixq.converted import ConvertedModel
 from mixq.data import Samples
 from mixq.errors import CheckFailed
+from mixq.integer_layers import IntegerRequantise
 from mixq.layers import quantised_weights
 from mixq.models import NetworkModel
 from mixq.quantizers import ImageQuantizer
@@ -42,7 +43,7 @@ def test_differences_stay_within_the_bound(seed: int) -> None:
     report = measure_conversion(model, images, converted=converted, batch=24)
     report.check()
     assert set(report.layers) == {"conv1", "conv2", "conv3"}
-    assert report.layers["conv1"].codes == 64 * 16 * 8 * 8
+    assert report.layers["conv1"].codes == 64 * 16 * 4 * 4
     assert report.layers["conv3"].codes == 64 * 32 * 2 * 2
     assert report.different > 0
     assert {layer.largest_difference for layer in report.layers.values()} <= {0, 1}
@@ -56,9 +57,9 @@ def test_every_difference_is_counted() -> None:
     report = measure_conversion(model, images, converted=converted)
     inner: Any = converted.network
     double: Any = model.double()
-    codes = inner.image(torch.from_numpy(images.images).long())
-    integer = inner.conv1_act(inner.conv1(codes))
-    real = double.conv1_norm(double.conv1(codes.double() * double.image.step)).detach().numpy()
+    made = converted.integers(torch.from_numpy(images.images))
+    codes, integer = inner.image(torch.from_numpy(images.images).long()), made["conv1_act"]
+    real = double.pool1(double.conv1_norm(double.conv1(codes.double() * double.image.step))).detach().numpy()
     trained = np.rint(np.clip(real / double.conv1_act.step, 0, 2**double.conv1_act.bits - 1))
     assert int((trained != integer.numpy()).sum()) == report.layers["conv1"].different > 0
 
@@ -66,7 +67,7 @@ def test_every_difference_is_counted() -> None:
 def test_normal_precision_differs_rarely() -> None:
     report = measure_conversion(random_model("digits_cnn", 2), samples(2, 128, 1, 8, 8))
     report.check()
-    assert report.codes == 128 * (1024 + 512 + 128)
+    assert report.codes == 128 * (256 + 128 + 128)
     assert report.different < 10
     assert report.accuracy is not None
     assert report.accuracy.agreement > 0.9
@@ -86,23 +87,26 @@ def test_a_model_in_another_order_passes() -> None:
 
 
 def corrupt_multiplier(network: Any) -> None:
-    network.conv2[1].multiplier[3] += network.conv2[1].multiplier[3] // 50
+    multiplier = network.conv2_act.parts[0].multipliers[0]
+    multiplier[3] += multiplier[3] // 50
 
 
 def corrupt_bias(network: Any) -> None:
-    network.conv2[1].bias[3] += 1 << (network.conv2_act.shift - 3)
+    part = network.conv2_act.parts[0]
+    part.bias[3] += 1 << (part.shift - 3)
 
 
 def corrupt_weight(network: Any) -> None:
-    network.conv2[0].codes[3, 0, 1, 1] += 1
+    network.conv2.codes[3, 0, 1, 1] += 1
 
 
 def corrupt_rounding(network: Any) -> None:
     class Truncate(IntegerRequantise):
         def forward(self, scaled: torch.Tensor) -> torch.Tensor:
-            return (scaled >> self.shift).clamp(0, 2**self.bits - 1)
+            return (scaled >> self.shift).clamp(self.format.low, self.format.high)
 
-    network.conv2_act = Truncate(network.conv2_act.shift, network.conv2_act.bits)
+    own = network.conv2_act.requantise
+    network.conv2_act.requantise = Truncate(own.shift, own.format)
 
 
 @pytest.mark.parametrize("corrupt", [corrupt_multiplier, corrupt_bias, corrupt_weight, corrupt_rounding])
@@ -133,7 +137,7 @@ def test_a_multiplier_off_by_two_fails() -> None:
     # the precision is low, and only there: nothing else is granted beside the bound.
     model, converted, images = low_precision(4)
     network: Any = converted.network
-    network.conv1[1].multiplier += 2
+    network.conv1_act.parts[0].multipliers[0] += 2
     report = measure_conversion(model, images, converted=converted)
     assert report.layers["conv1"].outside_bound > report.layers["conv1"].different // 2
     assert report.layers["conv1"].largest_difference == 1
@@ -143,7 +147,7 @@ def test_a_wrong_last_layer_fails() -> None:
     model = random_model("digits_cnn", 3)
     converted = ConvertedModel(model)
     network: Any = converted.network
-    network.dense[1].bias[4] += 2
+    network.dense.bias[4] += 2
     report = measure_conversion(model, samples(3, 8, 1, 8, 8), converted=converted)
     assert report.output.outside_bound == 8
     with pytest.raises(CheckFailed) as raised:
@@ -183,7 +187,7 @@ def test_the_file(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     assert list(content) == ["codes", "different", "samples", "layers", "output", "accuracy", "clamped_weights"]
     assert content["samples"] == 4
-    assert content["codes"] == 4 * (1024 + 512 + 128)
+    assert content["codes"] == 4 * (256 + 128 + 128)
     assert set(content["layers"]["conv1"]) == {
         *("codes", "different", "largest_difference", "outside_bound", "different_float32"),
     }
@@ -200,12 +204,11 @@ def test_sets_of_codes_add_up() -> None:
 def test_differences_of_float32_are_counted_too() -> None:
     model, converted, images = low_precision(2)
     report = measure_conversion(model, images, converted=converted)
-    inner: Any = converted.network
-    codes = inner.image(torch.from_numpy(images.images).long())
-    integer = inner.conv1_act(inner.conv1(codes))
+    made = converted.integers(torch.from_numpy(images.images))
+    codes, integer = made["image"], made["conv1_act"]
     single: Any = model
     values = (codes.double() * single.image.step).float()
-    trained = single.conv1_act.codes(single.conv1_norm(single.conv1(values)))
+    trained = single.conv1_act.codes(single.pool1(single.conv1_norm(single.conv1(values))))
     assert int((trained != integer).sum()) == report.layers["conv1"].different_float32 > 0
 
 
@@ -213,7 +216,8 @@ def test_clamped_weights_are_counted_by_layer() -> None:
     bits = [3, 4, 4, 4]
     full = random_model("digits_cnn", 0, weight_bits=bits)
     expected = {
-        stage.path: int((quantised_weights(stage.layer, stage.path)[0] == -8).sum()) for stage in trace(full).stages[1:]
+        step.path: int((quantised_weights(full.get_submodule(step.path), step.path)[0] == -8).sum())  # type: ignore[arg-type]
+        for step in trace(full).weighted[1:]
     }
     images = samples(0, 2, 1, 8, 8)
     report = measure_conversion(random_model("digits_cnn", 0, weight_bits=bits, weight_range="narrow"), images)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from mixq.converted import ConvertedModel, IntegerAffine, IntegerImage, IntegerRequantise, IntegerSums
+from mixq.converted import ConvertedModel
 from mixq.errors import UserError
+from mixq.formats import IntFormat
+from mixq.integer_layers import IntegerImage, IntegerRequantise, IntegerSums, IntegerTerms
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.quantizers import ActivationQuantizer, ImageQuantizer
 from tests.mixq.torch_models import conv
@@ -21,13 +23,20 @@ def test_the_image_is_shifted() -> None:
 
 def test_requantisation_rounds_half_up_and_clamps() -> None:
     values = torch.tensor([-(1 << 40), -9, -8, -7, 7, 8, 23, 24, 1 << 40])
-    assert IntegerRequantise(4, 2)(values).tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 3]
+    assert IntegerRequantise(4, IntFormat(2, False))(values).tolist() == [0, 0, 0, 0, 0, 1, 1, 2, 3]
 
 
 def test_the_affine_map_is_per_channel() -> None:
-    scale = IntegerAffine(torch.tensor([2, -3]), torch.tensor([1, 10]))
-    assert scale(torch.tensor([[4, 5]])).tolist() == [[9, -5]]
-    assert scale(torch.tensor([[[[4]], [[5]]]])).tolist() == [[[[9]], [[-5]]]]
+    scale = IntegerTerms(
+        sources=["a"],
+        windows=[None],
+        multipliers=[torch.tensor([2, -3])],
+        bias=torch.tensor([1, 10]),
+        shift=4,
+        slope=None,
+    )
+    assert scale({"a": torch.tensor([[4, 5]])}).tolist() == [[9, -5]]
+    assert scale({"a": torch.tensor([[[[4]], [[5]]]])}).tolist() == [[[[9]], [[-5]]]]
 
 
 def test_sums_against_loops() -> None:
@@ -45,16 +54,16 @@ def test_sums_against_loops() -> None:
             for kernel in codes
         ]
     )
-    found = IntegerSums(layer, torch.from_numpy(codes), 8)(torch.from_numpy(values))
+    found = IntegerSums(layer, torch.from_numpy(codes), 255)(torch.from_numpy(values))
     assert found.dtype == torch.int64
     assert np.array_equal(found[0].numpy(), expected)
 
 
 def test_sums_beyond_float64_are_refused() -> None:
     layer = QuantLinear(2, 1, weight_bits=8)
-    IntegerSums(layer, torch.tensor([[2**44, 0]]), 8)
+    IntegerSums(layer, torch.tensor([[2**44, 0]]), 255)
     with pytest.raises(UserError, match=r"sums of a layer must stay below 2\^53, not 9392578080276480"):
-        IntegerSums(layer, torch.tensor([[2**45, 2**40 * 3 // 2]]), 8)
+        IntegerSums(layer, torch.tensor([[2**45, 2**40 * 3 // 2]]), 255)
 
 
 def test_modules_keep_their_places() -> None:
@@ -62,8 +71,8 @@ def test_modules_keep_their_places() -> None:
     converted = ConvertedModel(nn.Sequential(ImageQuantizer(4), body, conv(2, 2)))
     kinds = {name: type(module).__name__ for name, module in converted.network.named_modules()}
     assert kinds["0"] == "IntegerImage"
-    assert (kinds["1.0.0"], kinds["1.0.1"]) == ("IntegerSums", "IntegerAffine")
-    assert (kinds["1.1"], kinds["1.2"]) == ("Identity", "IntegerRequantise")
+    assert (kinds["1.0"], kinds["1.1"], kinds["1.2"]) == ("IntegerSums", "Identity", "IntegerQuantizer")
+    assert (kinds["1.2.parts.0"], kinds["1.2.requantise"]) == ("IntegerTerms", "IntegerRequantise")
 
 
 def test_pixels_are_checked() -> None:

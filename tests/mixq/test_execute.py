@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mixq import execute
+from mixq import arithmetic, execute
 from mixq.errors import UserError
 from mixq.execute import apply_node, run, run_all
 from mixq.formats import IntFormat
@@ -196,7 +196,7 @@ def test_the_size_of_batches_makes_no_difference(monkeypatch: pytest.MonkeyPatch
     codes = codes_of(graph, 7)
     expected = run_all(graph, codes)
     monkeypatch.setattr(execute, "_BATCH_ELEMENTS", batch)
-    monkeypatch.setattr(execute, "_COLUMN_ELEMENTS", columns)
+    monkeypatch.setattr(arithmetic, "_COLUMN_ELEMENTS", columns)
     done: list[int] = []
     assert np.array_equal(run(graph, codes, progress=done.append), expected[graph.output])
     assert done == sorted(set(done)) and done[-1] == 7 and (len(done) == 7) == (batch < 1080)

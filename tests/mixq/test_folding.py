@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 from mixq.errors import UserError
-from mixq.folding import Affine, fold_affine, fold_final_bias, requantise_shift, rounding_bound
+from mixq.folding import Affine, Fold, fold_final_bias, fold_terms, requantise_shift, rounding_bound
 
 
 def affine(*, scale: list[float], shift: list[float]) -> Affine:
     return Affine(scale=np.array(scale), shift=np.array(shift))
+
+
+def fold_affine(
+    affine: Affine, *, weight_step: float, act_step: float, next_step: float, shift: int, layer: str
+) -> Fold:
+    """The fold of one layer."""
+    terms = [(affine.scale, (weight_step, act_step))]
+    return fold_terms(terms, affine.shift, next_step=next_step, shift=shift, layer=layer)
 
 
 def test_the_shift_is_data_of_each_layer() -> None:
@@ -28,10 +36,25 @@ def test_integers_are_the_nearest_to_the_exact_values() -> None:
         affine(scale=scale, shift=shift), weight_step=2**-6, act_step=0.25, next_step=0.5, shift=bits, layer="a"
     )
     exact = [Fraction(value) * Fraction(1, 64) * Fraction(1, 4) * 2 * 2**bits for value in scale]
-    assert fold.multiplier.tolist() == [round(value) for value in exact]
+    assert fold.multipliers[0].tolist() == [round(value) for value in exact]
     assert fold.bias.tolist() == [round(Fraction(value) * 2 * 2**bits) for value in shift]
     assert fold.shift == bits
-    assert fold.multiplier.dtype == fold.bias.dtype == np.int64
+    assert fold.multipliers[0].dtype == fold.bias.dtype == np.int64
+
+
+def test_several_terms_and_steps_of_channels() -> None:
+    steps = np.array([0.5, 0.25])
+    fold = fold_terms(
+        [(np.array([3.0, -1.0]), (steps, 0.5, 0.25)), (np.ones(1), (0.125,))],
+        np.array([1.0, 2.0]),
+        next_step=0.5,
+        shift=8,
+        layer="a",
+    )
+    # 3 * 0.5 * 0.5 * 0.25 / 0.5 * 2^8, and -1 * 0.25 * 0.5 * 0.25 / 0.5 * 2^8
+    assert fold.multipliers[0].tolist() == [96, -16]
+    assert fold.multipliers[1].tolist() == [64]
+    assert fold.bias.tolist() == [512, 1024]
 
 
 def test_batch_norm_after_a_bias() -> None:
@@ -54,7 +77,7 @@ def test_a_layer_without_bias_is_the_identity() -> None:
 
 
 def test_the_last_bias_is_rounded_in_units_of_the_accumulator() -> None:
-    bias = fold_final_bias(affine(scale=[1.0] * 3, shift=[1.0, -0.3, 0.01]), weight_step=0.5, act_step=0.25, layer="a")
+    bias = fold_final_bias(np.array([1.0, -0.3, 0.01]), weight_step=0.5, act_step=0.25, layer="a")
     assert bias.tolist() == [8, -2, 0]
 
 
@@ -65,7 +88,7 @@ def test_the_bound_holds_and_is_tight() -> None:
         affine(scale=[0.5001], shift=[0.4999]), weight_step=1.0, act_step=1.0, next_step=16.0, shift=shift, layer="a"
     )
     exact = (Fraction(0.5001) * mac + Fraction(0.4999)) / 16
-    found = Fraction(int(fold.multiplier[0]) * mac + int(fold.bias[0]), 2**shift)
+    found = Fraction(int(fold.multipliers[0][0]) * mac + int(fold.bias[0]), 2**shift)
     bound = Fraction(float(rounding_bound(np.array([mac]), shift)[0]))
     assert bound == Fraction(1001, 32)
     assert Fraction(99, 100) * bound < abs(found - exact) <= bound
@@ -111,7 +134,7 @@ def test_what_cannot_be_folded_is_refused(change: dict[str, object], message: st
 
 def test_a_final_bias_without_a_step_is_refused() -> None:
     with pytest.raises(UserError) as raised:
-        fold_final_bias(affine(scale=[1.0], shift=[0.0]), weight_step=float("nan"), act_step=1.0, layer="d")
+        fold_final_bias(np.zeros(1), weight_step=float("nan"), act_step=1.0, layer="d")
     assert str(raised.value) == "layer d: the weight step must be positive and finite, not nan"
 
 

@@ -120,6 +120,9 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
         random_network().save(tmp_path / "net")
 
 
+OPS = "conv, dense, requantise, threshold, max_pool, sum_pool, space_to_depth, upsample, add, concat"
+
+
 @pytest.mark.parametrize(
     "change, end",
     [
@@ -134,13 +137,19 @@ def test_saving_where_a_file_stands(tmp_path: Path) -> None:
         (lambda d: d.update(nodes={}), "nodes must be a list, not 'dict'"),
         (lambda d: d.update(name="a/b"), "not 'a/b'"),
         (lambda d: d.update(input=["x"]), "input must be a str, not ['x']"),
-        (lambda d: d["nodes"].append(3), "op of a node must be one of conv, dense, requantise, max_pool, not None"),
+        (lambda d: d["nodes"].append(3), f"op of a node must be one of {OPS}, not None"),
+        (lambda d: d["nodes"][1].update(op="lstm"), f"op of a node must be one of {OPS}, not 'lstm'"),
+        (lambda d: d["nodes"][1].update(op=["conv"]), "add, concat, not ['conv']"),
+        (lambda d: d["nodes"][1].update(shift=3), "only, not 'shift'"),
         (
-            lambda d: d["nodes"][1].update(op="lstm"),
-            "op of a node must be one of conv, dense, requantise, max_pool, not 'lstm'",
+            lambda d: d["nodes"][1].pop("groups"),
+            "must have the key 'groups', not only ['bias', 'dilation', 'input', "
+            "'name', 'op', 'output', 'padding', 'stride', 'weight_format', 'weights']",
         ),
-        (lambda d: d["nodes"][1].update(op=["conv"]), "requantise, max_pool, not ['conv']"),
-        (lambda d: d["nodes"][1].update(groups=3), "only, not 'groups'"),
+        (lambda d: d["nodes"][1].update(groups=4), "groups of node conv1 must divide 6 channels, not 4"),
+        (lambda d: d["nodes"][1].update(padding=[1, 1, 1]), "must be (top, left, bottom, right), not [1, 1, 1]"),
+        (lambda d: d["nodes"][1].update(padding=["1", 1, 1, 1]), "padding of node conv1 must be an integer, not '1'"),
+        (lambda d: d["nodes"][1].update(dilation=3), "dilation of node conv1 must be 1 to 2, not 3"),
         (lambda d: d["nodes"][1].update(stride=3), "stride of node conv1 must be 1 to 2, not 3"),
         (lambda d: d["nodes"][1].update(stride=1.0), "stride of node conv1 must be an integer, not 1.0"),
         (lambda d: d["nodes"][1].update(weights=None), "(see ['conv1.weights.npy'])"),

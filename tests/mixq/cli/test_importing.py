@@ -143,7 +143,7 @@ def test_images_of_ones_own_become_the_reference(tmp_path: Path, mixq: Run) -> N
             "images of the shape 1,1,1 are too small for digits_cnn; give larger ones",
         ),
         (["random:1", *SMALL, "--weight-range", "wide"], "Invalid value for '--weight-range': "),
-        (["random:1", *SMALL, "--quantizer", "dorefa"], "Invalid value for '--quantizer': "),
+        (["random:1", *SMALL, "--quantizer", "ternary"], "Invalid value for '--quantizer': "),
         (["random:1", *SMALL, "--images", "none.npy"], "none.npy: no such file"),
     ],
 )
