@@ -29,6 +29,7 @@ def candidates(
     weight_range: WeightRange | None = None,
     act_signed: bool = False,
     pixels: int | None = None,
+    channels: int | None = None,
     device: str = "dsp48e2",
 ) -> tuple[Packing, ...]:
     """The packings worth choosing from, densest first: density against look-up tables against depth.
@@ -41,10 +42,11 @@ def candidates(
 
     residue_bits: most bits of a lane that look-up tables may know; with 1 or 2, carries may be tracked too. accumulate:
     products that must fit before the lanes are read; many deep packings beat none of the others but in that. pixels:
-    only packings of so many pixels (1 for dense layers). weight_range: as in :func:`default_weight_range`. device:
-    "dsp48e2" or "dsp48e1".
+    only packings of so many pixels (1 for dense layers). channels: only packings of so many output channels (1 for
+    depthwise layers, in which no two read the same activations). weight_range: as in :func:`default_weight_range`.
+    device: "dsp48e2" or "dsp48e1".
     """
-    _check_request(weight_bits, act_bits, kernel, residue_bits, pixels, weight_range, device)
+    _check_request(weight_bits, act_bits, kernel, residue_bits, pixels, channels, weight_range, device)
     bounds = weight_range or default_weight_range(weight_bits)
     operands = (act_bits, *weight_bounds(weight_bits, bounds), kernel, device)
     whole = [
@@ -53,6 +55,7 @@ def candidates(
         if found.residue_bits <= residue_bits
         and found.accumulate_max >= accumulate
         and pixels in (None, found.shape.pixels)
+        and channels in (None, found.shape.channels)
     ]
     packings = [
         Packing(weight_bits, act_bits, kernel, (Part(found.product(*operands[:3], device)),), act_signed, bounds)
@@ -61,7 +64,7 @@ def candidates(
     if pixels is None:
         densest = max((p.density for p in packings), default=0.0)
         packings += _split(weight_bits, act_bits, kernel, residue_bits, bounds, act_signed, device, densest, accumulate)
-    ordered = sorted(packings, key=_preference, reverse=True)
+    ordered = sorted((p for p in packings if channels in (None, p.channels)), key=_preference, reverse=True)
     return tuple(p for i, p in enumerate(ordered) if not any(_dominates(q, p) for q in ordered[:i]))
 
 
@@ -75,6 +78,7 @@ def solve(
     weight_range: WeightRange | None = None,
     act_signed: bool = False,
     pixels: int | None = None,
+    channels: int | None = None,
     device: str = "dsp48e2",
 ) -> Packing:
     """The densest exact packing; of equally dense ones a small unit that takes few look-up tables.
@@ -98,6 +102,7 @@ def solve(
         weight_range=weight_range,
         act_signed=act_signed,
         pixels=pixels,
+        channels=channels,
         device=device,
     )
     if not found:
@@ -105,10 +110,13 @@ def solve(
         depths = [
             geometry.accumulate_max
             for geometry in search(act_bits, *bounds, kernel, device)
-            if geometry.residue_bits <= residue_bits and pixels in (None, geometry.shape.pixels)
+            if geometry.residue_bits <= residue_bits
+            and pixels in (None, geometry.shape.pixels)
+            and channels in (None, geometry.shape.channels)
         ]
         if not depths:
-            raise ValueError(f"pixels must be few enough for a port, not {pixels!r}")
+            name, wanted = ("pixels", pixels) if channels is None else ("pixels and channels", (pixels, channels))
+            raise ValueError(f"{name} must be few enough for a port, not {wanted!r}")
         raise ValueError(f"accumulate must be at most {max(depths)}, not {accumulate!r}")
     return found[0]
 
@@ -240,6 +248,7 @@ def _check_request(
     kernel: int,
     residue_bits: int,
     pixels: int | None,
+    channels: int | None,
     weight_range: str | None,
     device: str,
 ) -> None:
@@ -252,8 +261,9 @@ def _check_request(
         raise ValueError(f"kernel must be 1, 3, 5 or 7, not {kernel!r}")
     if residue_bits not in RESIDUE_BITS:
         raise ValueError(f"residue_bits must be 0, 1 or 2, not {residue_bits!r}")
-    if pixels is not None and pixels < 1:
-        raise ValueError(f"pixels must be at least 1, not {pixels!r}")
+    for name, count in (("pixels", pixels), ("channels", channels)):
+        if count is not None and count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count!r}")
     if weight_range not in (None, "full", "narrow"):
         raise ValueError(f"weight_range must be 'full' or 'narrow', not {weight_range!r}")
     if device not in PORTS:

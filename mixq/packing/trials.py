@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from itertools import product as combinations
 from math import prod
 
@@ -104,23 +105,20 @@ def _every_operand(product: Product, products: int) -> Iterator[IntArray]:
     """All operands of sums of so many products, some rows at a time, as arrays (operands, rows, products)."""
     lows, sizes = _lowest(product) * products, _sizes(product) * products
     inner, rows = 0, 1
-    # The last operands take all their values within a block, the others one value a block.
+    # The last operands take all their values for each of the others' values, as many of these as fill a block.
     while inner < len(sizes) and (rows * sizes[-1 - inner] <= _BLOCK or rows < _BLOCK // 16):
         inner += 1
         rows *= sizes[-inner]
     first = len(sizes) - inner
-    flat = np.empty((len(sizes), rows), np.int64)
+    together = max(1, _BLOCK // rows)
+    flat = np.empty((len(sizes), together, rows), np.int64)
     if inner:
-        flat[first:] = np.unravel_index(np.arange(rows), sizes[first:])
-        flat[first:] += np.array(lows[first:])[:, None]
-    values = flat.reshape(products, -1, rows).transpose(1, 2, 0)
-    before: tuple[int | None, ...] = (None,) * first
-    for now in combinations(*(range(low, low + size) for low, size in zip(lows[:first], sizes, strict=False))):
-        for i, (old, new) in enumerate(zip(before, now, strict=True)):
-            if old != new:
-                flat[i] = new
-        before = now
-        yield values
+        flat[first:] = np.array(np.unravel_index(np.arange(rows), sizes[first:]))[:, None]
+        flat[first:] += np.array(lows[first:])[:, None, None]
+    outer = combinations(*(range(low, low + size) for low, size in zip(lows[:first], sizes, strict=False)))
+    while chosen := list(islice(outer, together)):
+        flat[:first, : len(chosen)] = np.array(chosen, np.int64).T.reshape(first, len(chosen), 1)
+        yield flat[:, : len(chosen)].reshape(products, len(sizes) // products, -1).transpose(1, 2, 0)
 
 
 def _tables(product: Product) -> tuple[IntArray, IntArray]:

@@ -1,4 +1,4 @@
-"""A graph as the chain of stages that the hardware makes of it."""
+"""A graph as the stages that the hardware makes of it."""
 
 from __future__ import annotations
 
@@ -10,28 +10,48 @@ import numpy.typing as npt
 
 from mixq.errors import UserError
 from mixq.formats import IntFormat
-from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor
+from mixq.graph import Add, Concat, Conv, Dense, Graph, Node, Requantise, Tensor, Threshold
 from mixq.packing import SoftMultipliers, WeightRange
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
+from mixq.plan.spatial import STAGES
 from mixq.plan.stage_features import Constants
 from mixq.plan.sum_widths import exact_sum_bits, exact_sum_format, reach
 
 IntArray = npt.NDArray[np.int64]
 
+INPUT = -1
+"""Place of the graph's input among the units."""
+
 
 @dataclass(frozen=True)
 class Unit:
-    """One stage: a node, and the requantisation that is built into a convolution or dense layer.
+    """One stage: a node, and the requantisation, or the thresholds, that are built into a layer or an addition.
 
-    source: the tensor it reads. target: the tensor it gives out. first: whether it reads the graph's input.
+    sources: the tensors it reads. target: the tensor it gives out. reads: places of the units that give the sources,
+    `INPUT` for the graph's input.
     """
 
     node: Node
-    requantise: Requantise | None
-    source: Tensor
+    requantise: Requantise | Threshold | None
+    sources: tuple[Tensor, ...]
     target: Tensor
-    first: bool = False
+    reads: tuple[int, ...] = (INPUT,)
+
+    @property
+    def source(self) -> Tensor:
+        """The tensor it reads, the first of several."""
+        return self.sources[0]
+
+    @property
+    def first(self) -> bool:
+        """Whether it reads the graph's input."""
+        return INPUT in self.reads
+
+    @property
+    def joins(self) -> bool:
+        """Whether it reads several tensors."""
+        return len(self.sources) > 1
 
     @property
     def is_layer(self) -> bool:
@@ -46,13 +66,21 @@ class Unit:
             return LayerShape(channels * height * width, len(self.node.weights), 1, 1)
         assert isinstance(self.node, Conv)
         node = self.node
-        padding = node.even_padding
-        assert padding is not None
-        return LayerShape(channels, len(node.weights), height, width, node.kernel, node.stride, padding)
+        return LayerShape(
+            channels,
+            len(node.weights),
+            height,
+            width,
+            node.kernel,
+            node.stride,
+            node.sides,
+            groups=node.groups,
+            dilation=node.dilation,
+        )
 
     @cached_property
     def stream_weights(self) -> IntArray:
-        """Weights (C_out, C_in, K, K) with the input channels in the order of the stream."""
+        """Weights (C_out, C_in / groups, K, K) with the input channels in the order of the stream."""
         node = self.node
         if isinstance(node, Conv):
             return node.weights
@@ -62,17 +90,20 @@ class Unit:
         return np.ascontiguousarray(ordered).reshape(len(node.weights), -1, 1, 1)
 
     @property
-    def scaling(self) -> Requantise:
+    def scaling(self) -> Requantise | Threshold:
         """The requantisation of the stage, in a layer or on its own. Raises TypeError where there is none."""
         node = self.requantise or self.node
-        if not isinstance(node, Requantise):
+        if not isinstance(node, Requantise | Threshold):
             raise TypeError(f"unit must have a requantisation, not {node.op!r}")
         return node
 
     @cached_property
     def constants(self) -> Constants:
         """Of that requantisation."""
-        return Constants.of(self.scaling.multiplier.tolist(), self.scaling.bias.tolist())
+        scaling = self.scaling
+        if isinstance(scaling, Threshold):
+            return Constants.of_steps(scaling.thresholds.shape[1], scaling.first.tolist(), scaling.step.tolist())
+        return Constants.of(scaling.multiplier.tolist(), scaling.bias.tolist())
 
     @cached_property
     def weight_bits(self) -> int:
@@ -112,35 +143,38 @@ class Unit:
         return "full" if int(self.node.weights.min()) == -(1 << (self.weight_bits - 1)) else "narrow"
 
 
-def chain(graph: Graph) -> list[Unit]:
-    """The stages of a graph, from input to output.
+def units(graph: Graph) -> list[Unit]:
+    """The stages of a graph, each behind those that it reads.
 
-    Raises UserError where a tensor has several readers: forks have no hardware yet.
+    Raises UserError for a node that no stage is built for.
     """
-    units: list[Unit] = []
-    tensor = graph.input
-    while tensor != graph.output:
-        node = _reader(graph, tensor)
-        source, last, requantise = graph.tensor(tensor), node, None
-        if isinstance(node, Conv | Dense) and node.output != graph.output:
-            following = _reader(graph, node.output)
-            if not isinstance(following, Requantise):
-                raise UserError(
-                    f"layer {node.name}: its sums go to {following.name} ({following.op}), not to a requantise node"
-                )
-            last = requantise = following
-        if not isinstance(node, Conv | Dense | Requantise | MaxPool):
+    found: list[Unit] = []
+    makers: dict[str, int] = {graph.input: INPUT}
+    fused: set[str] = set()
+    for node in graph.nodes:
+        if node.name in fused:
+            continue
+        if not isinstance(node, (Conv, Dense, Add, Concat, *STAGES)):
             raise UserError(f"node {node.name}: no stage is built for {node.op!r}")
-        if isinstance(node, Conv) and (node.groups > 1 or node.dilation > 1 or node.even_padding is None):
-            raise UserError(f"node {node.name}: no stage is built for groups, dilation or uneven padding")
-        units.append(Unit(node, requantise, source, graph.tensor(last.output), first=not units))
-        tensor = last.output
-    return units
+        scaling = _scaling(graph, node)
+        if scaling is not None:
+            fused.add(scaling.name)
+        target = graph.tensor((scaling or node).output)
+        sources = tuple(graph.tensor(name) for name in node.reads)
+        reads = tuple(makers[name] for name in node.reads)
+        found.append(Unit(node, scaling, sources, target, reads))
+        makers[target.name] = len(found) - 1
+    return found
 
 
-def _reader(graph: Graph, tensor: str) -> Node:
-    readers = graph.consumers(tensor)
-    if len(readers) != 1:
-        names = ", ".join(node.name for node in readers)
-        raise UserError(f"tensor {tensor} is read by {names}: only chains of layers are built, no forks")
-    return readers[0]
+def _scaling(graph: Graph, node: Node) -> Requantise | Threshold | None:
+    """What makes codes of a node's sums, where nothing else reads them."""
+    if not isinstance(node, Conv | Dense | Add) or node.output == graph.output:
+        return None
+    readers = graph.consumers(node.output)
+    return readers[0] if len(readers) == 1 and isinstance(readers[0], Requantise | Threshold) else None
+
+
+def output_unit(graph: Graph, found: list[Unit]) -> int:
+    """Place of the unit that gives the graph's output."""
+    return next(index for index, unit in enumerate(found) if unit.target.name == graph.output)

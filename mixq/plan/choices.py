@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from math import ceil
+from math import ceil, gcd
 from typing import overload
 
 import numpy as np
@@ -14,11 +15,13 @@ import numpy.typing as npt
 from mixq.board import REPORT_KEYS, Resources
 from mixq.containers import container_bits
 from mixq.errors import CheckFailed
-from mixq.graph import MaxPool, Tensor
-from mixq.plan import estimate
+from mixq.graph import Tensor
+from mixq.plan import estimate, spatial
 from mixq.plan.chain import Unit
 from mixq.plan.conversion import bridge, bridge_cycles
+from mixq.plan.fifos import depth_in_beats
 from mixq.plan.folding import Folding
+from mixq.plan.join_costs import join_ways
 from mixq.plan.options import Options, divisors, scale_of
 from mixq.streams import StreamShape
 
@@ -53,7 +56,8 @@ class Stage:
     name: of the node, "input stream" or "output stream" at the ends of the chain. sources, targets: shapes of beats
     that some way takes or gives. entry, exit: (N,) which of them each way takes and gives. cycles: (N,). costs: (N, 5),
     a column for each of REPORT_KEYS. choices: the ways themselves. bursts: what it gives comes in some rows of its
-    input alone, as fast as it works.
+    input alone, as fast as it works. share: of a frame's time, that in which it gives then. others: of a join, shapes
+    of beats at the inputs behind the first, in the order of ``sources``.
     """
 
     name: str
@@ -65,6 +69,8 @@ class Stage:
     costs: FloatArray
     choices: Sequence[Choice]
     bursts: bool = False
+    share: Fraction = Fraction(1)
+    others: tuple[tuple[StreamShape, ...], ...] = ()
 
     @cached_property
     def size(self) -> int:
@@ -126,7 +132,10 @@ class _LayerChoices(Sequence[Choice]):
 
 
 def simple_stage(unit: Unit) -> Stage:
-    """A stage that works on beats of one pixel: max-pooling, or requantisation on its own."""
+    """A stage that works on beats of one pixel: one of :data:`mixq.plan.spatial.STAGES` on its own.
+
+    It gives beats of as many channels as it takes.
+    """
     source, target = _stream(unit.source), _stream(unit.target)
     beats: list[Beat] = []
     cycles: list[int] = []
@@ -136,24 +145,56 @@ def simple_stage(unit: Unit) -> Stage:
         here = source.with_beat(pixels=1, lanes=lanes)
         for method, resources in _simple(unit, here):
             beats.append((1, lanes))
-            cycles.append(here.beats)
+            cycles.append(max(here.beats, target.with_beat(pixels=1, lanes=lanes).beats))
             costs.append(vector(resources))
             choices.append(Choice(lanes, method=method))
     stage = _stage(
         unit.node.name, source, target, beats, beats, np.array(cycles, np.int64), np.array(costs, np.float64), choices
     )
-    return replace(stage, bursts=isinstance(unit.node, MaxPool))
+    share = spatial.giving_share(unit.node, source, target)
+    return replace(stage, bursts=share < 1, share=share)
 
 
 def _simple(unit: Unit, here: StreamShape) -> list[tuple[str | None, Resources]]:
     """Requantisation and resources of a simple stage that works on beats of a shape."""
-    if isinstance(unit.node, MaxPool):
-        return [(None, estimate.max_pool(here, unit.node.kernel, unit.node.stride))]
+    without_scaling = spatial.resources(unit.node, here)
+    if without_scaling is not None:
+        return [(None, without_scaling)]
     buffer = estimate.fifo(unit.target.format.width * here.lanes, 8)
     if _only_shifts(unit):
         return [("multiply", buffer)]
     scale = scale_of(unit, unit.source.format, 1, here.lanes)
     return [(method, estimate.requantise_alone(scale, method)) for method in estimate.requantise_methods(scale)]
+
+
+def join_stage(unit: Unit) -> Stage:
+    """A join: all inputs come, and the sums or channels leave, in beats of one pixel and as many channels."""
+    streams = [_stream(source) for source in unit.sources]
+    target = _stream(unit.target)
+    beats: list[Beat] = []
+    cycles: list[int] = []
+    costs: list[FloatArray] = []
+    choices: list[Choice] = []
+    for lanes in divisors(gcd(*(stream.channels for stream in streams))):
+        for method, resources in join_ways(unit, lanes):
+            beats.append((1, lanes))
+            cycles.append(target.with_beat(pixels=1, lanes=lanes).beats)
+            costs.append(vector(resources))
+            choices.append(Choice(lanes, method=method))
+    made = _stage(
+        unit.node.name,
+        streams[0],
+        target,
+        beats,
+        beats,
+        np.array(cycles, np.int64),
+        np.array(costs, np.float64),
+        choices,
+    )
+    others = tuple(
+        tuple(stream.with_beat(pixels=1, lanes=shape.lanes) for shape in made.sources) for stream in streams[1:]
+    )
+    return replace(made, others=others)
 
 
 def input_stage(tensor: Tensor) -> Stage:
@@ -193,16 +234,25 @@ def output_stage(tensor: Tensor, shapes: Sequence[StreamShape]) -> Stage:
     return _end("output stream", _stream(tensor), entries, rows, at_input=False)
 
 
-def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]]) -> Link:
-    """The converters between neighbours; ``cache`` keeps what was counted for a pair of shapes.
+def link(
+    before: Stage,
+    after: Stage,
+    cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]],
+    *,
+    number: int = 0,
+    depth: int | None = None,
+) -> Link:
+    """The converters between two stages; ``cache`` keeps what was counted for a pair of shapes.
 
-    There are none between codes of different formats, which meet where widths are open.
+    number: of the input of the second, where that is a join. depth: pixels of the FIFO before them, None for none.
+    There are no converters between codes of different formats, which meet where widths are open.
     """
-    cycles = np.zeros((len(before.targets), len(after.sources)), np.int64)
+    sources = (after.sources, *after.others)[number]
+    cycles = np.zeros((len(before.targets), len(sources)), np.int64)
     costs = np.zeros((*cycles.shape, len(REPORT_KEYS)))
     open_ = np.ones(cycles.shape, np.bool_)
     for b, target in enumerate(before.targets):
-        for a, source in enumerate(after.sources):
+        for a, source in enumerate(sources):
             if target.format != source.format:
                 open_[b, a] = False
                 continue
@@ -211,19 +261,21 @@ def link(before: Stage, after: Stage, cache: dict[tuple[StreamShape, StreamShape
                 pairs = bridge(target, source)
                 found = cache[target, source] = bridge_cycles(pairs), vector(estimate.converters(pairs))
             cycles[b, a], costs[b, a] = found
+            if depth is not None:
+                costs[b, a] += vector(estimate.fifo(target.payload_bits, depth_in_beats(depth, target)))
             if before.bursts:
-                cycles[b, a] = max(found[0], _burst_cycles(before.sources[b], target, max(found[0], source.beats)))
+                cycles[b, a] = max(found[0], _burst_cycles(before, b, max(found[0], source.beats)))
     return Link(cycles, costs, open_)
 
 
-def _burst_cycles(taken: StreamShape, given: StreamShape, cycles: int) -> int:
+def _burst_cycles(before: Stage, given: int, cycles: int) -> int:
     """Cycles of a frame that keep a stage that gives in bursts from waiting for what comes after it.
 
-    taken, given: its beats. cycles: of a frame, as what comes after it works. That has the time of those rows alone in
-    which something is given. 0 where the stage itself is no faster: it gives the time then.
+    given: the number of its beats. cycles: of a frame, as what comes after it works. That has the time of those rows
+    alone in which something is given. 0 where the stage itself is no faster: it gives the time then.
     """
-    paced = ceil(cycles * taken.height / given.height)
-    return paced if paced > taken.beats else 0
+    paced = ceil(cycles / before.share)
+    return paced if paced > before.sources[given].beats else 0
 
 
 def joint(before: Stage, after: Stage) -> Link:

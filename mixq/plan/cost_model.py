@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mixq.files import load_yaml
-from mixq.plan import layer_features, stage_features
+from mixq.plan import layer_features, spatial_features, stage_features
 from mixq.plan.layer_features import Terms
 
 MODEL_FILE = Path(__file__).resolve().parent / "data" / "cost_model.yaml"
 
-TERMS = layer_features.TERMS | stage_features.TERMS
+TERMS = layer_features.TERMS | stage_features.TERMS | spatial_features.TERMS
 """Names of the terms of look-up tables and of flip-flops of each component."""
 
 

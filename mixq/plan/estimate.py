@@ -12,11 +12,12 @@ from math import ceil, gcd, log2
 from mixq.board import Resources
 from mixq.containers import container_bits
 from mixq.packing import SoftMultipliers
-from mixq.plan import layer_features, pump_features, soft_features, stage_features
+from mixq.plan import layer_features, pump_features, soft_features, spatial_features, stage_features
 from mixq.plan.cost_model import cost_model
 from mixq.plan.folding import Folding
 from mixq.plan.layer_features import Terms
 from mixq.plan.memories import ram
+from mixq.plan.spatial_shapes import BlockRows
 from mixq.plan.stage_features import Scale
 from mixq.streams import StreamShape
 
@@ -36,15 +37,18 @@ __all__ = [
     "serialiser",
     "shell_input",
     "shell_output",
+    "space_to_depth",
     "sum_bits",
+    "sum_pool",
     "unit_latency",
+    "upsample",
 ]
 
 
 def sum_bits(folding: Folding) -> int:
     """Width that holds every sum of a layer, by its widths and sizes alone."""
     low, high = folding.packing.sum_bounds(1)
-    terms = folding.shape.in_channels * folding.shape.kernel**2
+    terms = folding.shape.group_inputs * folding.shape.kernel**2
     # Random signs make real sums about half the range of the worst case.
     return max(1, ceil(log2(terms * (high - low) + 1)) - 1)
 
@@ -67,7 +71,7 @@ def convolution(folding: Folding, bits: int | None = None) -> Resources:
 
 def layer_memories(folding: Folding, bits: int) -> tuple[Resources, Resources, Resources]:
     """Memories of a layer: of its rows, of its weights, and of what padding contributes."""
-    contributes = folding.shape.padding and not isinstance(folding.packing, SoftMultipliers)
+    contributes = folding.shape.pads_columns and not isinstance(folding.packing, SoftMultipliers)
     padding = layer_features.padding_table(folding, bits) if contributes else Resources()
     return layer_features.line_memory(folding), layer_features.weight_memory(folding), padding
 
@@ -141,7 +145,7 @@ def requantise_components(scale: Scale, method: str) -> dict[str, Terms]:
 
 def requantise_methods(scale: Scale) -> list[str]:
     """The implementations that can hold the numbers, which give the same codes; a product has at most 64 bits."""
-    if max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
+    if scale.explicit or max(scale.bits + scale.multiplier_bits, scale.bias_bits) > _WIDEST_PRODUCT:
         return ["threshold"]
     return ["threshold", "multiply"]
 
@@ -181,6 +185,26 @@ def max_pool(source: StreamShape, kernel: int, stride: int | None = None) -> Res
     """A max-pooling stage on beats of one pixel; stride: by default that of windows side by side."""
     terms, memory = stage_features.max_pool(source, kernel, stride or kernel)
     return _total({"max_pool": terms}, bram36=memory.bram36)
+
+
+def sum_pool(source: StreamShape, kernel: tuple[int, int]) -> Resources:
+    """A sum-pooling stage on beats of one pixel; kernel: (rows, columns)."""
+    terms, memory = spatial_features.sum_pool(source, kernel)
+    return _total({"sum_pool": terms}, bram36=memory.bram36)
+
+
+def space_to_depth(source: StreamShape, block: int) -> Resources:
+    """A space-to-depth stage on beats of one pixel."""
+    if not BlockRows.of(source, block).words:
+        return fifo(source.payload_bits, 2)
+    terms, memory = spatial_features.space_to_depth(source, block)
+    return _total({"space_to_depth": terms}, bram36=memory.bram36)
+
+
+def upsample(source: StreamShape, factor: int) -> Resources:
+    """An upsampling stage on beats of one pixel."""
+    terms, memory = spatial_features.upsample(source, factor)
+    return _total({"upsample": terms}, bram36=memory.bram36)
 
 
 @cache

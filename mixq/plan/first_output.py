@@ -13,7 +13,7 @@ def first_block_end(folding: Folding) -> int:
     scan, shape = folding.scan, folding.shape
 
     def written(row: int, group: int) -> int:
-        newest = min(max(row * shape.stride + shape.kernel - 1 - shape.padding, 0), scan.rows - 1)
+        newest = min(max(row * shape.stride + shape.extent - 1 - shape.sides[0], 0), scan.rows - 1)
         return _beats_until(folding, newest, min(group, scan.groups - 1))
 
     end = -1
@@ -35,5 +35,5 @@ def _beats_until(folding: Folding, row: int, group: int) -> int:
     if folding.merged_rows:
         row, group = divmod(row, folding.groups)
     if folding.in_pixels == pixels:
-        return (row * folding.groups + group + 1) * folding.words
-    return (row * shape.width + min((group + 1) * pixels, shape.width)) * folding.words
+        return (row * folding.groups + group + 1) * folding.line_words
+    return (row * shape.width + min((group + 1) * pixels, shape.width)) * folding.line_words

@@ -8,9 +8,10 @@ from math import ceil, gcd
 from typing import cast
 
 from mixq.packing import Packing, SoftMultipliers
+from mixq.plan.folding_checks import check_folding
 from mixq.plan.layer_shape import LayerShape, Scan
 from mixq.plan.memories import Style, memory_style
-from mixq.plan.pumping import can_pump, fast_cycles, term_delays
+from mixq.plan.pumping import fast_cycles, term_delays
 
 
 @dataclass(frozen=True)
@@ -25,14 +26,18 @@ class Folding:
     pe and lanes need not divide the layer's channels: the last fold has surplus output channels, whose sums are
     dropped, the last word of input channels has surplus lanes; the weights of both are 0. Without DSPs both divide.
 
+    Of a convolution in groups, folds go from group to group. A fold is a share of a group's output channels, then pe
+    and lanes divide those of a group; or it is all of ``parallel`` groups side by side, each with input terms of its
+    own, and pe and lanes are these groups' channels.
+
     shape: the layer. packing: arithmetic of one DSP, or multipliers without DSPs. pe: output channels at a time, a
     multiple of packing.channels, and none that has only surplus channels. rows: kernel rows at a time, 1 or all. lanes:
-    input channels at a time, at most in_channels. in_pixels: pixels in a beat of the input stream, 1 or packing.pixels.
-    out_lanes: output channels that leave in a beat, a divisor of out_channels and, where there are several folds, of
-    pe; requantising them one after another must not take longer than a block. depth: products summed in the DSPs before
-    lanes are read, 0 for as many as whatever operands allow; bounds: where real weights allow more, the least and the
-    most that each (pixel, tap) then adds. weight_memory: kind of the weight memories, "block" or "distributed", or
-    "auto" for the kind that suits their size.
+    input channels at a time and in a beat of the input stream, at most in_channels. in_pixels: pixels in such a beat, 1
+    or packing.pixels. out_lanes: output channels that leave in a beat, a divisor of out_channels and, where there are
+    several folds, of pe; requantising them one after another must not take longer than a block. depth: products summed
+    in the DSPs before lanes are read, 0 for as many as whatever operands allow; bounds: where real weights allow more,
+    the least and the most that each (pixel, tap) then adds. weight_memory: kind of the weight memories, "block" or
+    "distributed", or "auto" for the kind that suits their size.
     pump: fast cycles in a fabric cycle; with 2, DSPs run at twice the fabric clock and each multiplies two input terms
     of the same sum, one after the other, so that half as many do the same. Of packings whose lanes are wires alone, see
     :func:`mixq.plan.pumping.can_pump`.
@@ -53,68 +58,42 @@ class Folding:
     pump: int = 1
 
     def __post_init__(self) -> None:
-        shape, packing = self.shape, self.packing
-        if packing.kernel != shape.kernel:
-            raise ValueError(f"packing must be for kernel {shape.kernel}, not {packing.kernel!r}")
-        most = ceil(shape.out_channels / packing.channels) * packing.channels
-        if not 1 <= self.pe <= most or self.pe % packing.channels:
-            raise ValueError(f"pe must be a multiple of {packing.channels} and at most {most}, not {self.pe!r}")
-        if self.rows not in (1, shape.kernel):
-            raise ValueError(f"rows must be 1 or {shape.kernel}, not {self.rows!r}")
-        if not 1 <= self.lanes <= shape.in_channels:
-            raise ValueError(f"lanes must be from 1 to {shape.in_channels}, not {self.lanes!r}")
-        uneven = shape.out_channels % self.pe or shape.in_channels % self.lanes
-        if uneven and isinstance(packing, SoftMultipliers):
-            raise ValueError(f"packing must be of DSPs for channels that do not divide evenly, not {packing!r}")
-        if uneven and packing.weight_bits == 1:
-            raise ValueError(f"packing must have weights of 0 for channels that do not divide evenly, not {packing!r}")
-        if self.in_pixels not in (1, packing.pixels):
-            raise ValueError(f"in_pixels must be 1 or {packing.pixels}, not {self.in_pixels!r}")
-        if self.out_lanes < 1 or self.leaving % self.out_lanes or self.fold_beats > self.steps:
-            raise ValueError(
-                f"out_lanes must divide {self.leaving} and leave within {self.steps} cycles, not {self.out_lanes!r}"
-            )
-        if shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2:
-            raise ValueError(f"packing must hold 1 or an even number of pixels for stride 2, not {packing.pixels!r}")
-        if self.depth < 0 or (self.bounds is None and self.depth > packing.accumulate_max):
-            raise ValueError(f"depth must be from 0 to {packing.accumulate_max}, not {self.depth!r}")
-        if isinstance(packing, SoftMultipliers) and packing.constant and self.weight_depth > 1:
-            raise ValueError(
-                f"packing must not be constant where {self.weight_depth} weights take turns, not {packing!r}"
-            )
-        if self.weight_memory not in ("auto", "block", "distributed"):
-            raise ValueError(f"weight_memory must be auto, block or distributed, not {self.weight_memory!r}")
-        if self.bounds is not None and not self._bounds_fit():
-            raise ValueError(f"bounds must fit the lanes of a single product of known depth, not {self.bounds!r}")
-        if self.pump not in (1, 2):
-            raise ValueError(f"pump must be 1 or 2, not {self.pump!r}")
-        if self.pump == 2 and (self.simd % 2 or self.summed < 2 or not can_pump(packing)):
-            raise ValueError(
-                "pump must be 1 where input terms at a time are odd, a sum holds one product, or lanes are corrected, "
-                f"not {self.pump!r}"
-            )
+        check_folding(self)
 
     @cached_property
     def leaving(self) -> int:
         """What out_lanes divides: then no beat has channels of two folds, or surplus ones."""
-        shape = self.shape
-        return shape.out_channels if self.folds == 1 else gcd(self.pe, shape.out_channels)
-
-    def _bounds_fit(self) -> bool:
-        packing = self.packing
-        if isinstance(packing, SoftMultipliers) or packing.split or packing.tracked:
-            return False
-        if self.depth < 1 or self.bounds is None:
-            return False
-        low, high = self.bounds
-        return low <= 0 <= high and packing.product.residues(low, high) is not None
+        return self.shape.out_channels if self.folds == 1 else gcd(self.pe, self.shape.out_channels)
 
     # -- multipliers -----------------------------------------------------------------------------------
 
     @cached_property
+    def parallel(self) -> int:
+        """Groups of the convolution side by side, each with multipliers of its own; 1 where there is one group."""
+        return max(1, self.lanes // self.shape.group_inputs)
+
+    @cached_property
+    def term_lanes(self) -> int:
+        """Input channels at a time of each sum: lanes / parallel."""
+        return self.lanes // self.parallel
+
+    @cached_property
     def simd(self) -> int:
-        """Input terms multiplied at a time: rows * lanes."""
+        """Input terms of each sum that are multiplied at a time: rows * term_lanes."""
+        return self.rows * self.term_lanes
+
+    @cached_property
+    def inputs(self) -> int:
+        """Input terms at a time of all groups: rows * lanes."""
         return self.rows * self.lanes
+
+    def input_term(self, group: int, term: int) -> int:
+        """Place among the ``inputs`` of a term of one of the ``parallel`` groups."""
+        return term // self.term_lanes * self.lanes + group * self.term_lanes + term % self.term_lanes
+
+    def group_of(self, column: int) -> int:
+        """Which of the ``parallel`` groups a column belongs to."""
+        return column * self.parallel // self.columns
 
     @property
     def dsp_packing(self) -> Packing:
@@ -125,7 +104,7 @@ class Folding:
 
     @cached_property
     def columns(self) -> int:
-        """Chains of DSPs side by side for different output channels: pe / packing.channels."""
+        """Chains side by side for different output channels: pe / packing.channels."""
         return self.pe // self.packing.channels
 
     @cached_property
@@ -191,7 +170,12 @@ class Folding:
 
     @cached_property
     def words(self) -> int:
-        """Groups of input channels, of which a step takes one: ceil(in_channels / lanes)."""
+        """Words of input channels in a block, of which a step takes one: ceil(group_inputs / term_lanes)."""
+        return ceil(self.shape.group_inputs / self.term_lanes)
+
+    @cached_property
+    def line_words(self) -> int:
+        """Words of all input channels of a pixel, beats of the input: ceil(in_channels / lanes)."""
         return ceil(self.shape.in_channels / self.lanes)
 
     @cached_property
@@ -238,8 +222,18 @@ class Folding:
 
     @cached_property
     def folds(self) -> int:
-        """Groups of output channels computed one after another: ceil(out_channels / pe)."""
+        """Shares of the output channels computed one after another: ceil(out_channels / pe)."""
         return ceil(self.shape.out_channels / self.pe)
+
+    @cached_property
+    def shared_folds(self) -> int:
+        """Folds in a row that read the same input channels."""
+        return self.folds if self.shape.groups == 1 else max(1, self.shape.group_outputs // self.pe)
+
+    @property
+    def splits_inputs(self) -> bool:
+        """Whether some folds read other input channels than the first."""
+        return self.shared_folds < self.folds
 
     @cached_property
     def fold_beats(self) -> int:
@@ -283,7 +277,12 @@ class Folding:
     @cached_property
     def shift(self) -> int:
         """Lane 0 of group g belongs to output column g * pixels - shift."""
-        return self.shape.kernel - 1 - self.shape.padding
+        return self.shape.extent - 1 - self.shape.sides[1]
+
+    @property
+    def tap_span(self) -> int:
+        """Positions from the first tap of a kernel row to the last, those that fill up passes included."""
+        return self.shape.dilation * (self.packing.passes * self.packing.taps - 1)
 
     @cached_property
     def delay(self) -> int:
@@ -292,8 +291,8 @@ class Folding:
 
     @property
     def positions(self) -> int:
-        """Outputs that one group of pixels contributes to: pixels + taps of all passes - 1."""
-        return self.packing.pixels + self.packing.passes * self.packing.taps - 1
+        """Outputs that one group of pixels contributes to: pixels + tap_span."""
+        return self.packing.pixels + self.tap_span
 
     @property
     def first_lane(self) -> int:
@@ -303,7 +302,7 @@ class Folding:
     @property
     def carried(self) -> int:
         """Sums of each output channel carried from one group of pixels to the next."""
-        return self.first_lane + self.packing.passes * self.packing.taps - 1
+        return self.first_lane + self.tap_span
 
     @cached_property
     def row_steps(self) -> int:
@@ -357,19 +356,24 @@ class Folding:
         rows, groups, steps, out_rows = shape.height, self.groups, self.row_steps, shape.out_height
         if self.merged_rows:
             rows, groups, steps, out_rows = rows * groups, 1, 1, rows * groups
-        row_bits = (2 * (self.buffer_rows + shape.kernel + 1)).bit_length()
-        top_bits = (rows + shape.kernel + shape.stride).bit_length() + 1
+        row_bits = (2 * (self.buffer_rows + shape.extent + 1)).bit_length()
+        top_bits = (rows + shape.extent + shape.stride).bit_length() + 1
         return Scan(rows, groups, steps, out_rows, row_bits, top_bits)
 
     @cached_property
     def buffer_rows(self) -> int:
-        """Rows that the line buffer holds: kernel - 1 + stride, and one more so that uneven rates do not stall.
+        """Rows that the line buffer holds: extent - 1 + stride, and one more so that uneven rates do not stall.
 
         While the last rows of a frame are in use, the first of the next frame come in: with little padding these are
-        more than one.
+        more than one. What stride 2 leaves over at the end waits for the last output row, too.
         """
         shape = self.shape
-        return 2 if self.merged_rows else max(shape.kernel + shape.stride, 2 * (shape.kernel - shape.padding))
+        if self.merged_rows:
+            return 2
+        below = shape.tops[-1] + shape.extent - shape.height
+        # A row of several groups has free ones before the last output row is done.
+        last_rows = shape.extent - max(below, 0) + (max(-below, 0) if self.groups == 1 else 0)
+        return max(shape.extent + shape.stride, last_rows + shape.extent - shape.sides[0])
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -382,7 +386,7 @@ class Folding:
     def input_beats(self) -> int:
         """Beats of one frame of the input stream."""
         columns = self.groups if self.in_pixels == self.packing.pixels else self.shape.width
-        return self.shape.height * columns * self.words
+        return self.shape.height * columns * self.line_words
 
     @property
     def output_beats(self) -> int:

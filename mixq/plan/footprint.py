@@ -122,7 +122,7 @@ def sizes_of_graph(graph: Graph) -> tuple[LayerSize, ...]:
             name=node.name,
             weights=node.weights.size,
             macs=node.macs(graph.tensor(node.output).shape),
-            line_values=_line_values(node.kernel if isinstance(node, Conv) else 1, graph.tensor(node.input).shape),
+            line_values=_line_values(node.extent if isinstance(node, Conv) else 1, graph.tensor(node.input).shape),
             weight_bits=node.weight_format.width,
             act_bits=graph.tensor(node.input).format.width,
         )
@@ -131,7 +131,7 @@ def sizes_of_graph(graph: Graph) -> tuple[LayerSize, ...]:
     )
 
 
-def _line_values(kernel: int, source: tuple[int, int, int]) -> int:
-    """Values of the rows that a kernel reaches beside its last; a low image has fewer."""
+def _line_values(extent: int, source: tuple[int, int, int]) -> int:
+    """Values of the rows that a kernel spans beside its last; a low image has fewer."""
     channels, height, width = source
-    return channels * width * (min(kernel, height) - 1)
+    return channels * width * (min(extent, height) - 1)

@@ -34,6 +34,7 @@ def sequencer(folding: Folding) -> Terms:
     shape, scan = folding.shape, folding.scan
     counters = [
         folding.words,
+        folding.shared_folds if folding.splits_inputs else 1,
         shape.kernel // folding.rows,
         folding.packing.passes,
         folding.folds,
@@ -65,7 +66,7 @@ def control(folding: Folding, latency: int) -> Terms:
 def line_buffer(folding: Folding, memory: Resources) -> Terms:
     """Ring of rows, the selection among them, and the reader's and writer's places. memory: :func:`line_memory`."""
     packing, shape, scan = folding.packing, folding.shape, folding.scan
-    words = folding.words
+    words = folding.line_words
     word_bits = packing.pixels * folding.lanes * packing.act_bits
     codes = folding.rows * word_bits
     # One of four words takes a look-up table and one that clears it; with more words both take several.
@@ -76,14 +77,14 @@ def line_buffer(folding: Folding, memory: Resources) -> Terms:
     counters = _bits(words) + _bits(folding.groups) + scan.row_bits + _bits(folding.buffer_rows)
     counters += _bits(packing.pixels) if folding.in_pixels == 1 else 0
     counters += _bits(scan.groups) if folding.merged_rows else 0
-    rows = folding.rows * (shape.padding > 0) * scan.top_bits
+    rows = folding.rows * shape.pads_rows * scan.top_bits
     lut = (memory.lut, few, five, more, address, counters + scan.top_bits, rows, 1.0)
     return lut, (memory.ff, codes, counters, folding.rows + packing.pixels, 1.0)
 
 
 def line_memory(folding: Folding) -> Resources:
     """Memories of a line buffer."""
-    packing, words = folding.packing, folding.words
+    packing, words = folding.packing, folding.line_words
     groups, rows = folding.scan.groups, folding.buffer_rows
     memories, depth = (rows, groups * words) if folding.rows > 1 else (1, rows * groups * words)
     pieces = packing.pixels if folding.in_pixels == 1 and packing.pixels > 1 else 1
@@ -129,7 +130,7 @@ def array(folding: Folding, *, share: float = 1.0) -> Terms:
     """Operands of the multipliers and all that reads their lanes. share: as for :func:`sums`."""
     packing = folding.packing
     bits, adders, registered, joins = operand_sizes(packing, folding.bounds, folding.summed_now)
-    registers, shifts = _delays(folding.simd, folding.cascade, folding.skew, folding.pump)
+    registers, shifts = _delays(folding.inputs, folding.cascade, folding.skew, folding.pump)
     skewed, skewed_shifts = _skewed(folding.cascade, folding.skew, folding.pump)
     # Every position has an address of its own; of control bits, those of carry-tracked packings.
     address = _bits(folding.weight_depth)
@@ -139,14 +140,14 @@ def array(folding: Folding, *, share: float = 1.0) -> Terms:
     # Residues and counters of lanes that nobody reads tell what these spill into others.
     shares_lut = 1.0, share, share, share, 1.0, 1.0
     shares_ff = 1.0, 1.0, share, share, share, 1.0, 1.0
-    operands_lut = (shifts * bits, folding.simd * adders, skewed_shifts * control_bits)
-    operands_ff = (registers * bits + folding.simd * registered, skewed * control_bits + int(joins) * address)
+    operands_lut = (shifts * bits, folding.inputs * adders, skewed_shifts * control_bits)
+    operands_ff = (registers * bits + folding.inputs * registered, skewed * control_bits + int(joins) * address)
     return (
         (*operands_lut, *(chains * part * term for part, term in zip(shares_lut, lut, strict=True)), 1.0),
         (
             *operands_ff,
             *(chains * part * term for part, term in zip(shares_ff, ff, strict=True)),
-            folding.chains * shared,
+            folding.parallel * folding.chains * shared,
             1.0,
         ),
     )
@@ -335,7 +336,7 @@ def overlap(folding: Folding, bits: int) -> Terms:
     left = max(0, carried - (pixels if delay else 0))
     right = max(0, pixels - first) if folding.flush else 0
     both = max(0, min(carried, pixels) - first) if folding.flush else 0
-    padded = folding.shape.padding > 0
+    padded = folding.shape.pads_columns
     # Without recentring and lifting there is no table of what padding contributes.
     table = padded and not isinstance(folding.packing, SoftMultipliers)
     lut = (

@@ -107,8 +107,13 @@ def _blocks(width: int, depth: int, byte: int) -> tuple[int, int]:
     for halves, cost, shapes in ((1, _HALF_COST, _HALF_BLOCKS), (2, _WHOLE_COST, _WHOLE_BLOCKS)):
         for bits, words in shapes:
             copies = ceil(depth / words)
-            own = byte * ceil(width / byte) if copies > 1 and width > byte else width
-            count = ceil(copies * own / bits)
+            if copies == 1:
+                count = ceil(width / bits)
+            elif bits < byte:
+                # A block has one byte: a memory has blocks of its own.
+                count = copies * ceil(width / bits)
+            else:
+                count = ceil(copies * byte * ceil(width / byte) / bits)
             found.append((count * cost + (copies - 1) * width / 2, halves * count, copies))
     _, count, copies = min(found)
     return count, copies

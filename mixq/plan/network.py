@@ -1,4 +1,4 @@
-"""Shortest paths through the choices of a chain, at prices for each kind of resource."""
+"""Cheapest choices of the ways of all stages, at prices for each kind of resource."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from mixq.board import REPORT_KEYS
 from mixq.plan.choices import FloatArray, IntArray, Link, Stage
+from mixq.plan.elimination import Factor, least, margin
 
 KINDS = len(REPORT_KEYS)
 """Kinds of resources. Where widths are open, a network has one more column of costs: the predicted loss."""
@@ -64,16 +65,33 @@ class Column:
         return int(places[np.argmin(prices[places])])
 
 
-class Network:
-    """The ways and converters of a chain that take no more cycles than allowed and exceed no limit on their own.
+Edge = tuple[int, int]
+"""Places of the stage that gives and of that which takes."""
 
-    limits: (5,), infinite where there is none.
+
+def in_a_row(stages: int) -> tuple[Edge, ...]:
+    """The edges of stages each of which takes what the one before it gives."""
+    return tuple(pairwise(range(stages)))
+
+
+class Network:
+    """The ways and converters of stages that take no more cycles than allowed and exceed no limit on their own.
+
+    links: converters of each edge. limits: (5,), infinite where there is none. edges: by default those of a row.
     """
 
-    def __init__(self, stages: Sequence[Stage], links: Sequence[Link], cycles: float, limits: FloatArray) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        links: Sequence[Link],
+        cycles: float,
+        limits: FloatArray,
+        edges: Sequence[Edge] | None = None,
+    ) -> None:
         self.stages = stages
         self.links = links
         self.limits = limits
+        self.edges = in_a_row(len(stages)) if edges is None else tuple(edges)
         self.open = [
             np.where(link.open & (link.cycles <= cycles) & (link.costs <= limits).all(2), 0.0, np.inf) for link in links
         ]
@@ -101,71 +119,58 @@ class Network:
 
     def blocked(self) -> int | None:
         """The first stage that no path from the input reaches the other side of; None where one reaches the output."""
-        reached = np.zeros(len(self.stages[0].sources))
         nothing = np.zeros(len(self.limits))
-        for index, column in enumerate(self.columns):
-            beyond = _step(reached, column.cheapest(column.costs @ nothing))
-            if index < len(self.links):
-                beyond = _step(beyond, self.open[index])
-            if not np.isfinite(beyond).any():
+        tables = [column.cheapest(column.costs @ nothing) for column in self.columns]
+        for index in range(len(tables)):
+            factors = [_of_stage(own, table) for own, table in enumerate(tables[: index + 1])]
+            factors += [
+                _of_edge(edge, mask) for edge, mask in zip(self.edges, self.open, strict=True) if edge[0] <= index
+            ]
+            if least(factors) is None:
                 return index
-            reached = beyond
         return None
 
     def shortest(self, prices: FloatArray) -> tuple[float, Path] | None:
         """The path of the least price and that price; of equal ones the first. None where there is no path."""
         ways = [column.costs @ prices for column in self.columns]
         tables = [column.cheapest(price) for column, price in zip(self.columns, ways, strict=True)]
-        between = [link.costs @ prices + mask for link, mask in zip(self.links, self.open, strict=True)]
-        entries = [np.zeros(len(self.stages[0].sources))]
-        exits = []
-        for index, table in enumerate(tables):
-            exits.append(_step(entries[-1], table))
-            if index < len(between):
-                entries.append(_step(exits[-1], between[index]))
-        price = float(exits[-1].min())
-        if not np.isfinite(price):
+        found = least([*map(_of_stage, range(len(tables)), tables), *self._between(prices)])
+        if found is None:
             return None
-        exit_ = int(exits[-1].argmin())
-        numbers: list[int] = []
-        total = np.zeros(len(self.limits))
-        for index in range(len(tables) - 1, -1, -1):
-            column = self.columns[index]
-            entry = int((entries[index] + tables[index][:, exit_]).argmin())
-            place = column.first_at(ways[index], entry, exit_)
+        numbers = []
+        for index, column in enumerate(self.columns):
+            place = column.first_at(ways[index], found.values[2 * index], found.values[2 * index + 1])
             numbers.append(int(column.numbers[place]))
-            total = total + column.costs[place]
-            if index:
-                before = int((exits[index - 1] + between[index - 1][:, entry]).argmin())
-                total = total + self.links[index - 1].costs[before, entry]
-                exit_ = before
-        return price, Path(tuple(reversed(numbers)), total)
+        return found.value, Path(tuple(numbers), self.total(numbers))
 
     def through(self, prices: FloatArray) -> list[FloatArray]:
         """For each column (n,): the least price of a path that takes each way; infinite where none does."""
         ways = [column.costs @ prices for column in self.columns]
         tables = [column.cheapest(price) for column, price in zip(self.columns, ways, strict=True)]
-        between = [link.costs @ prices + mask for link, mask in zip(self.links, self.open, strict=True)]
-        entries = [np.zeros(len(self.stages[0].sources))]
-        for index, table in enumerate(tables[:-1]):
-            entries.append(_step(_step(entries[-1], table), between[index]))
-        beyond = [np.zeros(len(self.stages[-1].targets))]
-        for index in range(len(tables) - 1, 0, -1):
-            beyond.append(_step(_step(beyond[-1], tables[index].T), between[index - 1].T))
-        beyond.reverse()
+        between = self._between(prices)
+        own = [_of_stage(index, table) for index, table in enumerate(tables)]
+        found = []
+        for index, column in enumerate(self.columns):
+            others = [*own[:index], *own[index + 1 :], *between]
+            rest = margin(others, (2 * index, 2 * index + 1), tables[index].shape)
+            found.append(ways[index] + rest[column.entry, column.exit])
+        return found
+
+    def _between(self, prices: FloatArray) -> list[Factor]:
+        """The converters' prices."""
         return [
-            entries[index][column.entry] + ways[index] + beyond[index][column.exit]
-            for index, column in enumerate(self.columns)
+            _of_edge(edge, link.costs @ prices + mask)
+            for edge, link, mask in zip(self.edges, self.links, self.open, strict=True)
         ]
 
     def total(self, numbers: Sequence[int]) -> FloatArray:
         """Resources of a path given by the number of the way in each stage."""
         total = np.zeros(len(self.limits))
-        for index, (stage, number) in enumerate(zip(self.stages, numbers, strict=True)):
+        for stage, number in zip(self.stages, numbers, strict=True):
             total = total + stage.costs[number]
-            if index:
-                before = self.stages[index - 1]
-                total = total + self.links[index - 1].costs[before.exit[numbers[index - 1]], stage.entry[number]]
+        for (before, after), link in zip(self.edges, self.links, strict=True):
+            exit_ = self.stages[before].exit[numbers[before]]
+            total = total + link.costs[exit_, self.stages[after].entry[numbers[after]]]
         return total
 
     def drop_dominated(self) -> None:
@@ -184,10 +189,15 @@ class Network:
         return found
 
 
-def _step(prices: FloatArray, table: FloatArray) -> FloatArray:
-    """(B,) least sums of prices (A,) and a table (A, B)."""
-    step: FloatArray = (prices[:, None] + table).min(0)
-    return step
+def _of_stage(index: int, table: FloatArray) -> Factor:
+    """Prices of the beats that a stage takes and gives, which are variables 2 * index and 2 * index + 1."""
+    return Factor((2 * index, 2 * index + 1), table)
+
+
+def _of_edge(edge: Edge, table: FloatArray) -> Factor:
+    """Prices of the beats that the first of an edge's stages gives and the second takes."""
+    before, after = 2 * edge[0] + 1, 2 * edge[1]
+    return Factor((before, after), table) if before < after else Factor((after, before), table.T)
 
 
 def _undominated(column: Column, kinds: npt.NDArray[np.bool_] | None = None) -> IntArray:

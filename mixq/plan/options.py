@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mixq.board import REPORT_KEYS, Resources
 from mixq.formats import IntFormat
+from mixq.graph import Requantise
 from mixq.packing import Packing, SoftMultipliers, candidates
 from mixq.plan import estimate
 from mixq.plan.chain import Unit
@@ -145,12 +146,14 @@ def offered_packings(unit: Unit, device: str, residue_bits: int, *, even: bool =
     """Packings of a layer's widths and kernel that its sizes can use.
 
     Beside the candidates for its kernel there are those of kernel 1, which multiply a tap at a time: dense products.
-    even: only those whose output channels divide the layer's; else they may fill these up by a quarter.
+    even: only those whose output channels divide the layer's; else they may fill these up by a quarter. Those of a
+    group are not filled up. Of dilated layers all packings multiply a tap at a time, and may hold several pixels.
     """
     shape = unit.shape
     found: list[Packing] = []
-    for kernel in (shape.kernel, 1):
-        dense = kernel < shape.kernel or shape.width == 1
+    dilated = shape.dilation > 1
+    for kernel in (1,) if dilated else (shape.kernel, 1):
+        dense = (kernel < shape.kernel and not dilated) or shape.width == 1
         for packing in candidates(
             unit.weight_bits,
             unit.source.format.width,
@@ -159,11 +162,13 @@ def offered_packings(unit: Unit, device: str, residue_bits: int, *, even: bool =
             weight_range=unit.weight_range,
             act_signed=unit.source.format.signed,
             pixels=1 if dense else None,
+            channels=1 if shape.group_outputs == 1 and shape.groups > 1 else None,
             device=device,
         ):
             odd = shape.stride == 2 and packing.pixels > 1 and packing.pixels % 2
-            surplus = -shape.out_channels % packing.channels
-            if packing.pixels > shape.width or odd or surplus * 4 > shape.out_channels or (even and surplus):
+            surplus = -shape.group_outputs % packing.channels
+            most_surplus = 0 if even or shape.groups > 1 else shape.out_channels // 4
+            if packing.pixels > shape.width or odd or surplus > most_surplus:
                 continue
             wanted = replace(packing, kernel=shape.kernel)
             if wanted not in found:
@@ -177,7 +182,8 @@ def _bases(shape: LayerShape, packing: Packing, most_dsps: int, most_pump: int, 
     for spread in spreads(shape, packing, most_dsps * pumps[-1], even=even):
         most = shape.out_channels if spread.pe >= shape.out_channels else gcd(spread.pe, shape.out_channels)
         for pump in pumps:
-            if spread.multipliers * packing.dsps <= most_dsps * pump and spread.rows * spread.lanes % pump == 0:
+            terms = spread.rows * min(spread.lanes, shape.group_inputs)
+            if spread.multipliers * packing.dsps <= most_dsps * pump and terms % pump == 0:
                 folding = Folding(shape, packing, spread.pe, spread.rows, spread.lanes, out_lanes=most, pump=pump)
                 yield replace(folding, out_lanes=_out_lanes(folding)[0])
 
@@ -282,12 +288,13 @@ def _row(resources: Resources) -> npt.NDArray[np.float64]:
 
 def scale_of(unit: Unit, sums: IntFormat, pixels: int, lanes: int) -> estimate.Scale:
     """Sizes of a stage's requantisation of such sums."""
-    constants = unit.constants
+    constants, scaling, target = unit.constants, unit.scaling, unit.target.format
     return estimate.Scale.of(
         constants,
         bits=sums.width,
-        shift=unit.scaling.shift,
-        out_bits=unit.target.format.width,
+        shift=scaling.shift if isinstance(scaling, Requantise) else 0,
+        out_bits=target.width,
+        search_levels=(target.high - target.low).bit_length(),
         pixels=pixels,
         lanes=lanes,
         threshold_bits=threshold_format(sums, rises=constants.rises, falls=constants.falls).width,

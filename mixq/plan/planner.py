@@ -16,13 +16,14 @@ from mixq.errors import CheckFailed, UserError
 from mixq.graph import Conv, Dense, Graph
 from mixq.packing import PORTS, RESIDUE_BITS
 from mixq.plan import estimate
-from mixq.plan.chain import Unit, chain
+from mixq.plan.chain import Unit, output_unit, units
 from mixq.plan.choices import (
     FloatArray,
     Link,
     Stage,
     from_vector,
     input_stage,
+    join_stage,
     joint,
     layer_stage,
     link,
@@ -30,12 +31,14 @@ from mixq.plan.choices import (
     simple_stage,
     vector,
 )
+from mixq.plan.fifos import depth_in_beats, edge_depths
 from mixq.plan.folding import Folding
 from mixq.plan.folding_file import Hold, check_names
-from mixq.plan.network import Path
+from mixq.plan.network import Edge, Path
 from mixq.plan.options import most_dsps, options, requantise_resources
 from mixq.plan.restrictions import RESTRICTIONS, Restriction
 from mixq.plan.search import Found, Search
+from mixq.plan.spatial import passed_on
 from mixq.plan.values import WISH, LayerPlan, Plan
 from mixq.plan.weight_order import deepened
 from mixq.streams import StreamShape
@@ -146,24 +149,33 @@ class Planner:
             )
         self._double_pump, self._constant_weights = double_pump, constant_weights
         self._board, self._limits = board, _share(limits or board.resources, budget)
-        self._units = chain(graph)
+        self._units = units(graph)
         holds = foldings or {}
         check_names(holds, self._units)
         restriction = None if packings is None else RESTRICTIONS[packings]
         middle = [self._stage(unit, residue_bits, restriction, holds.get(unit.node.name)) for unit in self._units]
+        middle = passed_on([unit.node for unit in self._units], middle, [unit.reads for unit in self._units])
         first, last = graph.tensor(graph.input), graph.tensor(graph.output)
-        self._stages = [input_stage(first), *middle, output_stage(last, middle[-1].targets)]
+        giver = output_unit(graph, self._units)
+        self._stages = [input_stage(first), *middle, output_stage(last, middle[giver].targets)]
+        self._depths = edge_depths(self._units, first.shape)
         cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]] = {}
-        inner = zip(self._stages[:-2], self._stages[1:-1], strict=True)
-        self._links: list[Link] = [link(before, after, cache) for before, after in inner]
+        self._links: list[Link] = []
+        self._edges: list[Edge] = []
+        for index, unit in enumerate(self._units, 1):
+            for number, place in enumerate(unit.reads):
+                ends = self._stages[place + 1], self._stages[index]
+                self._links.append(link(*ends, cache, number=number, depth=self._depths[index - 1][number]))
+                self._edges.append((place + 1, index))
         # The shell's own converters stand between the last stage and the bus.
-        self._links.append(joint(*self._stages[-2:]))
-        self._search = Search(self._stages, self._links, vector(self._limits), time_limit)
+        self._links.append(joint(self._stages[giver + 1], self._stages[-1]))
+        self._edges.append((giver + 1, len(self._stages) - 1))
+        self._search = Search(self._stages, self._links, vector(self._limits), time_limit, self._edges)
 
     def _stage(self, unit: Unit, residue_bits: int, restriction: Restriction | None, hold: Hold | None) -> Stage:
         """The ways of one unit."""
         if not unit.is_layer:
-            made = simple_stage(unit)
+            made = join_stage(unit) if unit.joins else simple_stage(unit)
             return made if hold is None else hold.simple(made)
         found = options(
             unit,
@@ -259,29 +271,47 @@ class Planner:
         """What the plan says of every node."""
         found: list[LayerPlan] = []
         for index, unit in enumerate(self._units, 1):
-            before, stage = self._stages[index - 1], self._stages[index]
-            number = path.numbers[index]
-            between = self._links[index - 1]
-            pair = before.exit[path.numbers[index - 1]], stage.entry[number]
-            cycles = max(int(stage.cycles[number]), int(between.cycles[pair]))
-            converters = from_vector(between.costs[pair])
+            stage, number = self._stages[index], path.numbers[index]
+            cycles, costs, fifos = self._between(path, index)
+            cycles, converters = max(int(stage.cycles[number]), cycles), from_vector(costs)
             choice = stage.choices[number]
             node, folding = unit.node, choice.folding
             if folding is None:
                 resources = from_vector(stage.costs[number]) + converters
-                found.append(LayerPlan(node.name, node.op, cycles, resources, 1, choice.lanes, method=choice.method))
+                own_method = None if unit.requantise else choice.method
+                beat = 1, choice.lanes
+                found.append(LayerPlan(node.name, node.op, cycles, resources, *beat, method=own_method, fifos=fifos))
+                if unit.requantise is not None:
+                    scale = unit.requantise
+                    found.append(
+                        LayerPlan(
+                            scale.name, scale.op, cycles, Resources(), *beat, method=choice.method, fused=node.name
+                        )
+                    )
                 continue
             assert choice.method is not None
             beat = folding.out_pixels, folding.out_lanes
             behind = requantise_resources(unit, folding, choice.method)
             own = estimate.convolution(folding, unit.sum_bits(folding)) + converters
             if unit.requantise is None:
-                found.append(LayerPlan(node.name, node.op, cycles, own + behind, *beat, folding=folding))
+                found.append(LayerPlan(node.name, node.op, cycles, own + behind, *beat, folding=folding, fifos=fifos))
                 continue
             scale, beats = unit.requantise, folding.output_beats
-            found.append(LayerPlan(node.name, node.op, cycles, own, *beat, folding=folding))
+            found.append(LayerPlan(node.name, node.op, cycles, own, *beat, folding=folding, fifos=fifos))
             found.append(LayerPlan(scale.name, scale.op, beats, behind, *beat, method=choice.method, fused=node.name))
         return found
+
+    def _between(self, path: Path, index: int) -> tuple[int, FloatArray, tuple[int, ...]]:
+        """What stands before a stage: cycles of converters, resources, beats of the FIFOs, () where there are none."""
+        cycles, costs, fifos = 0, np.zeros(len(REPORT_KEYS)), []
+        numbers = [number for number, edge in enumerate(self._edges) if edge[1] == index]
+        for number, depth in zip(numbers, self._depths[index - 1], strict=True):
+            between, before = self._links[number], self._edges[number][0]
+            exit_ = self._stages[before].exit[path.numbers[before]]
+            pair = exit_, self._stages[index].entry[path.numbers[index]]
+            cycles, costs = max(cycles, int(between.cycles[pair])), costs + between.costs[pair]
+            fifos.append(0 if depth is None else depth_in_beats(depth, self._stages[before].targets[exit_]))
+        return cycles, costs, tuple(fifos) if any(fifos) else ()
 
     def _deepened(self, layers: list[LayerPlan]) -> list[LayerPlan]:
         """The layers with sums in their DSPs as deep as their weights allow: fewer look-up tables, the same cycles."""

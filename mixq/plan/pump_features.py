@@ -20,13 +20,13 @@ def array(folding: Folding, *, share: float = 1.0) -> Resources:
     """What :class:`rtl_gen.pumped_array.PumpedArray` has beside DSPs, operands, weights and readers of others.
 
     Before each unit a register of the fast clock behind a 2:1 multiplexer, one for each bit: those of activations serve
-    all columns. Behind each chain a register of the slow clock for each bit that is read. share: of the sums that are
-    read. Raises TypeError for multipliers without DSPs.
+    all columns of a group. Behind each chain a register of the slow clock for each bit that is read. share: of the sums
+    that are read. Raises TypeError for multipliers without DSPs.
     """
     packing = folding.dsp_packing
     acts, *_ = operand_sizes(packing, folding.bounds, folding.summed_now)
     chains = folding.columns * folding.chains
-    before = folding.simd // 2 * acts
+    before = folding.inputs // 2 * acts
     behind = round(chains * share * _read_bits(packing, folding.bounds, folding.summed_now))
     total = _PHASE + Resources(lut=before, ff=before + behind)
     if folding.weight_depth == 1:

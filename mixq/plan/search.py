@@ -11,7 +11,7 @@ import numpy as np
 from mixq.board import REPORT_KEYS
 from mixq.errors import CheckFailed
 from mixq.plan.choices import FloatArray, IntArray, Link, Stage
-from mixq.plan.network import KINDS, Network, Path
+from mixq.plan.network import KINDS, Edge, Network, Path, in_a_row
 from mixq.plan.program import WEIGHTS, Program
 from mixq.plan.solver import Answer, least_excess
 
@@ -43,14 +43,23 @@ class Found:
 
 
 class Search:
-    """Programs about one chain of stages.
+    """Programs about one network of stages.
 
-    limits: (5,) in the order of REPORT_KEYS. time_limit: seconds for each run of the solver. cycle counts come from a
-    finite set, that of all ways and converters, so that a search over it is a search over all designs.
+    edges: which stage takes what which gives, by default one after the other. limits: (5,) in the order of
+    REPORT_KEYS. time_limit: seconds for each run of the solver. cycle counts come from a finite set, that of all ways
+    and converters, so that a search over it is a search over all designs.
     """
 
-    def __init__(self, stages: Sequence[Stage], links: Sequence[Link], limits: FloatArray, time_limit: float) -> None:
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        links: Sequence[Link],
+        limits: FloatArray,
+        time_limit: float,
+        edges: Sequence[Edge] | None = None,
+    ) -> None:
         self._stages, self._links = stages, links
+        self._edges = in_a_row(len(stages)) if edges is None else tuple(edges)
         self._limits = limits
         self._time_limit = time_limit
         counts = [stage.cycles for stage in stages] + [link.cycles.ravel() for link in links]
@@ -59,7 +68,7 @@ class Search:
 
     def network(self, cycles: float, limits: FloatArray | None = None) -> Network:
         """The ways within some cycles, and within the limits on their own."""
-        return Network(self._stages, self._links, cycles, self._limits if limits is None else limits)
+        return Network(self._stages, self._links, cycles, self._limits if limits is None else limits, self._edges)
 
     def fits(self, cycles: float, limits: FloatArray | None = None) -> Answer:
         """Whether any design takes at most so many cycles."""
@@ -149,8 +158,8 @@ class Search:
     def cycles_of(self, path: Path) -> int:
         """Cycles that a design takes."""
         counts = [int(stage.cycles[number]) for stage, number in zip(self._stages, path.numbers, strict=True)]
-        for index, between in enumerate(self._links):
-            exit_ = self._stages[index].exit[path.numbers[index]]
-            entry = self._stages[index + 1].entry[path.numbers[index + 1]]
+        for (before, after), between in zip(self._edges, self._links, strict=True):
+            exit_ = self._stages[before].exit[path.numbers[before]]
+            entry = self._stages[after].entry[path.numbers[after]]
             counts.append(int(between.cycles[exit_, entry]))
         return max(counts)

@@ -30,7 +30,7 @@ def array(folding: Folding, packing: SoftMultipliers, bits: int) -> Resources:
     pairs = [_pairs(packing, e) for e in lanes]
     lut, ff = _product(packing)
     products = folding.pe * folding.simd * sum(pairs)
-    waiting = _waiting(packing) * folding.simd
+    waiting = _waiting(packing) * folding.inputs
     trees = [_tree(packing, count * folding.simd, _levels(folding, packing), bits) for count in pairs]
     digit_lut, digit_ff = _digits(folding, packing)
     weights = folding.pe * folding.simd * packing.taps

@@ -30,10 +30,12 @@ def soft_foldings(unit: Unit, *, constant: bool = True) -> list[Folding]:
     Constant matrices where all weights are used in every cycle and there are at most
     :data:`mixq.plan.matrix_search.MOST_PAIRS` pairs of digits to search; multipliers of look-up tables elsewhere.
 
-    constant: with constant matrices; without, nothing depends on the values of the weights.
+    None of dilated layers. constant: with constant matrices; without, nothing depends on the values of the weights.
     """
     shape, source = unit.shape, unit.source.format
     found: list[Folding] = []
+    if shape.dilation > 1:
+        return found
     for pixels in PIXELS:
         if pixels > shape.width:
             continue
@@ -57,14 +59,16 @@ def _divisors(number: int) -> list[int]:
 
 def _multipliers(unit: Unit, packing: SoftMultipliers) -> Iterator[Folding]:
     shape = unit.shape
-    for pe in _divisors(shape.out_channels):
+    inputs, outputs = shape.group_inputs, shape.group_outputs
+    shares = [(pe, lanes) for pe in _divisors(outputs) for lanes in _divisors(inputs)]
+    shares += [(number * outputs, number * inputs) for number in _divisors(shape.groups) if number > 1]
+    for pe, lanes in shares:
         for rows in sorted({1, shape.kernel}):
-            for lanes in _divisors(shape.in_channels):
-                if pe * rows * lanes * packing.macs > MOST_PRODUCTS:
-                    break
-                folding = Folding(shape, packing, pe, rows, lanes, out_lanes=pe)
-                if folding.weight_depth > 1:
-                    yield replace(folding, out_lanes=next(d for d in _divisors(pe) if pe // d <= folding.steps))
+            if pe * rows * min(lanes, inputs) * packing.macs > MOST_PRODUCTS:
+                continue
+            folding = Folding(shape, packing, pe, rows, lanes, out_lanes=pe)
+            if folding.weight_depth > 1:
+                yield replace(folding, out_lanes=next(d for d in _divisors(pe) if pe // d <= folding.steps))
 
 
 def _constant(unit: Unit, packing: SoftMultipliers) -> Folding | None:
@@ -87,7 +91,7 @@ def _sizes(folding: Folding, weights: bytes) -> tuple[int, int, int] | None:
     """Look-up tables of adders, flip-flops and latency of a layer's matrix; None where its search would take long."""
     shape, packing = folding.shape, folding.packing
     assert isinstance(packing, SoftMultipliers)
-    size = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+    size = shape.weight_shape
     elements = layer_matrix(folding, np.frombuffer(weights, np.int64).reshape(size))
     if digit_pairs(elements) > MOST_PAIRS:
         return None

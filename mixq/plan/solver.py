@@ -44,7 +44,7 @@ class _Rows:
 
 
 class Matrix:
-    """Variables and rows of a network: ways first, then the flows between stages, then what exceeds the limits."""
+    """Variables and rows of a network: ways first, then the flows on its edges, then what exceeds the limits."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -64,14 +64,14 @@ class Matrix:
         first = np.arange(self.first_way[0], self.first_way[1])
         found.add(0, first, 1.0)
         row = 1
-        for index, pairs in enumerate(self.pairs):
-            before, after = network.columns[index], network.columns[index + 1]
+        for index, (pairs, (giver, taker)) in enumerate(zip(self.pairs, network.edges, strict=True)):
+            before, after = network.columns[giver], network.columns[taker]
             flows = self.first_flow[index] + np.arange(len(pairs))
             leaving, taking = before.shape[1], after.shape[0]
-            found.add(row + before.exit, self.first_way[index] + np.arange(len(before.numbers)), 1.0)
+            found.add(row + before.exit, self.first_way[giver] + np.arange(len(before.numbers)), 1.0)
             found.add(row + pairs[:, 0], flows, -1.0)
             row += leaving
-            found.add(row + after.entry, self.first_way[index + 1] + np.arange(len(after.numbers)), -1.0)
+            found.add(row + after.entry, self.first_way[taker] + np.arange(len(after.numbers)), -1.0)
             found.add(row + pairs[:, 1], flows, 1.0)
             row += taking
         right = np.zeros(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, gcd, log
@@ -18,8 +18,8 @@ _RATIO = 1.5
 class Spread:
     """Output channels, kernel rows and input channels at a time; see :class:`mixq.plan.folding.Folding`.
 
-    multipliers: units that work side by side. turns: steps for a group of pixels, of all folds. even: whether both
-    kinds of channels are divided evenly.
+    Of groups side by side pe and lanes are all channels of these. multipliers: units that work side by side. turns:
+    steps for a group of pixels, of all folds. even: whether both kinds of channels are divided evenly.
     """
 
     pe: int
@@ -55,9 +55,12 @@ def spreads(shape: LayerShape, packing: Packing, most_dsps: int, *, even: bool =
     """The ways to spread a layer over at most ``most_dsps``.
 
     Those that divide the channels evenly, and others where filling up pays: where no spread of no more multipliers
-    takes no more steps. even: the first alone. Weights of 1 bit have no 0 to fill up with.
+    takes no more steps. even: the first alone. Weights of 1 bit have no 0 to fill up with. Of a convolution in groups,
+    those that divide a group evenly, and some whole groups side by side.
     """
     even = even or packing.weight_bits == 1
+    if shape.groups > 1:
+        return _worthwhile(_of_groups(shape, packing, most_dsps, even=even))
     found: list[Spread] = []
     for pe in parts(shape.out_channels, packing.channels):
         folds, even_pe = ceil(shape.out_channels / pe), shape.out_channels % pe == 0
@@ -75,6 +78,29 @@ def spreads(shape: LayerShape, packing: Packing, most_dsps: int, *, even: bool =
                 if (divides or not even) and beats <= steps:
                     found.append(Spread(pe, rows, lanes, multipliers, folds * steps, divides))
     return _worthwhile(found)
+
+
+def _of_groups(shape: LayerShape, packing: Packing, most_dsps: int, *, even: bool) -> Iterator[Spread]:
+    """Spreads of a convolution in groups."""
+    inputs, outputs = shape.group_inputs, shape.group_outputs
+    shares = [
+        (pe, lanes)
+        for pe in range(packing.channels, outputs + 1, packing.channels)
+        if outputs % pe == 0
+        for lanes in range(1, inputs + 1)
+        if inputs % lanes == 0
+    ]
+    shares += [(number * outputs, number * inputs) for number in parts(shape.groups) if number > 1]
+    for pe, lanes in shares:
+        side_by_side = max(1, lanes // inputs)
+        folds, divides = ceil(shape.out_channels / pe), shape.groups % side_by_side == 0
+        beats = 1 if folds == 1 else pe // gcd(pe, shape.out_channels)
+        for rows in sorted({1, shape.kernel}):
+            multipliers = pe // packing.channels * rows * lanes // side_by_side
+            steps = shape.kernel // rows * max(1, inputs // lanes) * packing.passes
+            fits = multipliers * packing.dsps <= most_dsps and beats <= steps
+            if fits and outputs % packing.channels == 0 and (divides or not even):
+                yield Spread(pe, rows, lanes, multipliers, folds * steps, divides)
 
 
 def _worthwhile(found: Iterable[Spread]) -> list[Spread]:

@@ -11,6 +11,7 @@ from mixq.board import Resources
 from mixq.plan.conversion import burst_beats
 from mixq.plan.layer_features import Terms
 from mixq.plan.memories import memory_style, ram, rom
+from mixq.plan.staircase import Staircase
 from mixq.streams import StreamShape
 
 
@@ -24,7 +25,8 @@ class Constants:
     """What the multipliers and biases of a requantisation tell, one of each for every channel.
 
     multiplier_bits, bias_bits: of the widest, signs included. channels: how many there are. digits: non-zero digits of
-    all multipliers in canonical signed form. rises, falls: some multipliers are not negative, some are.
+    all multipliers in canonical signed form. rises, falls: some multipliers are not negative, some are. staircase: of
+    explicit thresholds, which have no multipliers.
     """
 
     multiplier_bits: int
@@ -33,6 +35,13 @@ class Constants:
     digits: int
     rises: bool
     falls: bool
+    staircase: Staircase | None = None
+
+    @classmethod
+    def of_steps(cls, count: int, first: Sequence[int], step: Sequence[int]) -> Constants:
+        """Those of explicit thresholds; arguments as of :meth:`mixq.plan.staircase.Staircase.of`."""
+        rises, falls = any(one > 0 for one in step), any(one < 0 for one in step)
+        return cls(1, 1, len(step), 0, rises, falls, Staircase.of(count, first, step))
 
     @classmethod
     def of(cls, multiplier: Sequence[int], bias: Sequence[int]) -> Constants:
@@ -57,7 +66,9 @@ class Scale:
     a product, signs included. out_bits: of the codes. channels: in all; pixels, lanes: requantised at a time. shift:
     taken off at the end. digits: non-zero digits of all multipliers in canonical signed form (by default a third of
     their bits), which matter where every lane has its own channel. falls: some multipliers are negative.
-    threshold_bits: of a threshold, by default those of a sum and one for what is never reached.
+    threshold_bits: of a threshold, by default those of a sum and one for what is never reached. search_levels: of
+    comparisons, by default the bits of a code. explicit: by thresholds alone. bases: channels of a lane begin with
+    different codes.
     """
 
     bits: int
@@ -71,6 +82,9 @@ class Scale:
     digits: int | None = None
     falls: bool = False
     threshold_bits: int | None = None
+    search_levels: int | None = None
+    explicit: bool = False
+    bases: bool = False
 
     @classmethod
     def of(
@@ -83,8 +97,10 @@ class Scale:
         pixels: int,
         lanes: int,
         threshold_bits: int | None = None,
+        search_levels: int | None = None,
     ) -> Scale:
         """The numbers of a requantisation by these constants."""
+        steps = constants.staircase
         # A constant takes an offset of the sums along, which is as wide as they are.
         bias_bits = max(constants.bias_bits, constants.multiplier_bits - 1 + bits)
         return cls(
@@ -99,7 +115,15 @@ class Scale:
             constants.digits,
             constants.falls,
             threshold_bits,
+            search_levels if steps is None else steps.levels,
+            explicit=steps is not None,
+            bases=steps is not None and any(len(set(steps.bases[lane::lanes])) > 1 for lane in range(lanes)),
         )
+
+    @property
+    def levels(self) -> int:
+        """Comparisons one after the other, by thresholds."""
+        return self.out_bits if self.search_levels is None else self.search_levels
 
     @property
     def groups(self) -> int:
@@ -180,12 +204,12 @@ def multiply(scale: Scale) -> Terms:
 
 
 def threshold(scale: Scale) -> Terms:
-    """Comparisons, a level for each bit of the code."""
-    width, levels = scale.compared_bits, scale.out_bits
+    """Comparisons, a level for each bit of the count of thresholds; and the code of each channel's own, added to it."""
+    width, levels = scale.compared_bits, scale.levels
     falls = scale.count * width if scale.falls else 0
     compared = scale.count * levels * width
     # Thresholds of a single group of channels are constants: one at the first level, few at the others.
-    constant = scale.count * width if scale.groups == 1 else 0
+    constant = scale.count * width if scale.groups == 1 and levels else 0
     few = compared - constant if scale.groups == 1 else 0
     # Levels in block RAM wait a cycle longer: their delays are shift registers.
     slow = sum(_is_block(scale, level) for level in range(levels))
@@ -193,10 +217,11 @@ def threshold(scale: Scale) -> Terms:
     group = 2 * (levels - 1 - min(slow, levels - 1)) * _bits(scale.groups)
     delays = scale.count * scale.bits * max(0, 2 * (levels - slow) - 1 - (scale.groups == 1))
     shifted = scale.count * slow * (scale.bits + levels / 2)
-    return (compared - constant - few, constant, few, falls, shifted, 1.0), (
+    added = scale.count * scale.out_bits * scale.bases
+    return (compared - constant - few + added, constant, few, falls, shifted, 1.0), (
         delays,
-        scale.count * levels,
-        codes,
+        scale.count * levels + added,
+        codes + scale.count * levels * scale.bases,
         group,
         1.0,
     )
@@ -228,8 +253,10 @@ def requantise_memory(scale: Scale, method: str) -> Resources:
         block = memory_style(width, scale.groups) == "block"
         return rom(width, scale.groups, registers=1 + block)
     width = scale.compared_bits
-    total = _levels((width + int(scale.falls)) * scale.lanes, scale.groups)
-    for level in range(1, scale.out_bits):
+    total = _levels(scale.out_bits * scale.lanes, scale.groups) if scale.bases else Resources()
+    if scale.levels:
+        total += _levels((width + int(scale.falls)) * scale.lanes, scale.groups)
+    for level in range(1, scale.levels):
         total += _levels(width, scale.groups << level).times(scale.count)
     return total
 
@@ -261,7 +288,7 @@ def places(latency: int, steps: int) -> int:
 def unit_latency(scale: Scale, method: str) -> int:
     """Cycles of a requantisation."""
     if method == "threshold":
-        return max(1, 2 * scale.out_bits - (scale.groups == 1))
+        return max(1, 2 * scale.levels - (scale.groups == 1)) + 3 * scale.bases
     return 2 + (scale.rows if scale.groups > 1 else _bits(max(1, int(scale.all_digits) // scale.channels)))
 
 

@@ -9,27 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from mixq.errors import UserError
 from mixq.folding import requantise_shift
-from mixq.formats import IntFormat
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Requantise, Tensor, accumulator_format
 from mixq.graph.names import legal_name
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
-from mixq.packing import WeightRange, default_weight_range
+from mixq.packing import WeightRange
+from mixq.plan.untrained_branches import branched_graph
+from mixq.plan.untrained_values import (
+    PIXEL_BITS,
+    SEED,
+    affine,
+    code_tensor,
+    random_weights,
+    spread_of_sums,
+    truncation,
+    weight_format,
+    weight_shape,
+)
 
-PIXEL_BITS = 8
-
-# Standard deviations that the codes of a tensor reach to: steps for Gaussian tensors are about so large.
-_REACH = 3.0
-
-_SEED = 20231029
-
-IntArray = npt.NDArray[np.int64]
+__all__ = ["PIXEL_BITS", "Piece", "image_piece", "layer_numbers", "layer_piece", "pool_piece", "untrained_graph"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,9 @@ def untrained_graph(
 
     Raises UserError for a wrong number or wrong values of the widths.
     """
-    check_chain(table)
     weights, acts = table.resolve_weight_bits(weight_bits), table.resolve_act_bits(act_bits)
+    if not table.is_chain:
+        return branched_graph(table, weights, acts, weight_range)
     pieces = [image_piece(table, acts[0])]
     numbers = layer_numbers(table)
     for index, number in enumerate(numbers):
@@ -75,15 +77,6 @@ def untrained_graph(
     )
 
 
-def check_chain(table: NetworkTable) -> None:
-    """UserError for a network that is no chain of convolutions of plain padding, dense layers and max-pooling."""
-    if not table.is_chain:
-        raise UserError(
-            f"{table.name} is no chain of convolutions, dense layers and max-pooling, for which alone a graph is made "
-            f"without weights; give weights: mixq import random:0 --network {table.name}, then mixq plan"
-        )
-
-
 def layer_numbers(table: NetworkTable) -> tuple[int | None, ...]:
     """Of each entry of the table, which weighted layer it is, from 0; None for pooling."""
     found: list[int | None] = []
@@ -95,20 +88,12 @@ def layer_numbers(table: NetworkTable) -> tuple[int | None, ...]:
 
 def image_piece(table: NetworkTable, bits: int) -> Piece:
     """The truncation of 8-bit pixels to ``bits``; none of 8."""
-    pixels = _tensor("pixels", table.input_shape, PIXEL_BITS)
+    pixels = code_tensor("pixels", table.input_shape, PIXEL_BITS)
     if bits == PIXEL_BITS:
         return Piece(source=pixels, nodes=(), targets=())
-    shift = PIXEL_BITS - bits
-    channels = table.input_shape[0]
-    node = Requantise(
-        name="input",
-        input=pixels.name,
-        output="input_out",
-        multiplier=np.ones(channels, np.int64),
-        bias=np.full(channels, -(1 << (shift - 1)), np.int64),
-        shift=shift,
-    )
-    return Piece(source=pixels, nodes=(node,), targets=(_tensor(node.output, table.input_shape, bits),))
+    fields = truncation(table.input_shape[0], bits)
+    node = Requantise(name="input", input=pixels.name, output="input_out", **fields)
+    return Piece(source=pixels, nodes=(node,), targets=(code_tensor(node.output, table.input_shape, bits),))
 
 
 def pool_piece(table: NetworkTable, index: int, bits: int) -> Piece:
@@ -118,7 +103,7 @@ def pool_piece(table: NetworkTable, index: int, bits: int) -> Piece:
     source = _input(table, index, bits)
     name = f"pool{sum(isinstance(layer, PoolSpec) for layer in table.layers[: index + 1])}"
     node = MaxPool(name=name, input=source.name, output=f"{name}_out", kernel=spec.kernel, stride=spec.stride)
-    return Piece(source=source, nodes=(node,), targets=(_tensor(node.output, table.shapes()[index], bits),))
+    return Piece(source=source, nodes=(node,), targets=(code_tensor(node.output, table.shapes()[index], bits),))
 
 
 def layer_piece(
@@ -140,8 +125,8 @@ def layer_piece(
     source = _input(table, index, act_bits)
     name = table.weighted_names[number]
     format = weight_format(weight_bits, weight_range)
-    weights = _weights(_weight_shape(spec, source.shape), format, number)
-    random = np.random.default_rng((_SEED, number, weight_bits, act_bits, out_bits or 0))
+    weights = random_weights(weight_shape(spec, source.shape), format, number)
+    random = np.random.default_rng((SEED, number, weight_bits, act_bits, out_bits or 0))
     bias = None if out_bits is not None or not spec.bias else random.integers(-64, 64, len(weights))
     node: Conv | Dense
     if isinstance(spec, ConvSpec):
@@ -166,69 +151,26 @@ def layer_piece(
     if out_bits is None:
         return Piece(source=source, nodes=(node,), targets=(sums,))
     shift = requantise_shift(weight_bits, act_bits)
+    multiplier, offset = affine(spread_of_sums(weights, source.format), out_bits, shift, random)
     scale = Requantise(
         name=f"{name}_act",
         input=sums.name,
         output=f"{name}_act_out",
+        multiplier=multiplier,
+        bias=offset,
         shift=shift,
-        **_affine(node, source, out_bits, shift, random),
     )
-    return Piece(source=source, nodes=(node, scale), targets=(sums, _tensor(scale.output, shape, out_bits)))
-
-
-def weight_format(bits: int, weight_range: WeightRange) -> IntFormat:
-    """Format of weights of ``bits`` in a network of ``weight_range``; layers of up to 3 bits keep the full range."""
-    narrow = weight_range == "narrow" and default_weight_range(bits) == "narrow"
-    return IntFormat(bits, True, 1 - (1 << (bits - 1)) if narrow else None)
-
-
-def _weight_shape(spec: ConvSpec | DenseSpec, source: tuple[int, int, int]) -> tuple[int, ...]:
-    channels, height, width = source
-    if isinstance(spec, DenseSpec):
-        return spec.units, channels * height * width
-    return spec.channels, channels // spec.groups, spec.kernel, spec.kernel
-
-
-@lru_cache(maxsize=256)
-def _weights(shape: tuple[int, ...], format: IntFormat, number: int) -> IntArray:
-    """Codes of a Gaussian tensor; the least of the range occurs, so that it is known to be the layer's."""
-    spread = (1 << (format.width - 1)) / _REACH
-    real = np.random.default_rng((_SEED, number, format.width)).standard_normal(shape, dtype=np.float32) * spread
-    codes = np.clip(np.rint(real), format.low, format.high).astype(np.int64)
-    codes.reshape(-1)[0] = format.low
-    codes.flags.writeable = False
-    return codes
-
-
-def _affine(
-    node: Conv | Dense, source: Tensor, out_bits: int, shift: int, random: np.random.Generator
-) -> dict[str, IntArray]:
-    """Multipliers and biases that bring the sums to codes of ``out_bits``; one in sixteen multipliers is negative."""
-    rows = node.weights.reshape(len(node.weights), -1)
-    # Half of rectified Gaussian codes are 0, the others spread up to the highest.
-    spread = np.sqrt((rows**2).sum(1) / 2) * source.format.high / _REACH
-    gain = random.uniform(0.5, 1.5, len(rows)) * np.where(random.random(len(rows)) < 1 / 16, -1.0, 1.0)
-    levels = ((1 << out_bits) - 1) / _REACH
-    offset = random.standard_normal(len(rows)) * 0.25
-    return {
-        "multiplier": np.rint(np.ldexp(gain * levels / spread, shift)).astype(np.int64),
-        "bias": np.rint(np.ldexp(offset * levels, shift)).astype(np.int64),
-    }
+    return Piece(source=source, nodes=(node, scale), targets=(sums, code_tensor(scale.output, shape, out_bits)))
 
 
 def _input(table: NetworkTable, index: int, bits: int) -> Tensor:
     """What the entry at ``index`` reads, with codes of ``bits``."""
     if index == 0:
-        return _tensor("pixels" if bits == PIXEL_BITS else "input_out", table.input_shape, bits)
+        return code_tensor("pixels" if bits == PIXEL_BITS else "input_out", table.input_shape, bits)
     before = table.layers[index - 1]
     entries = table.layers[:index]
     if isinstance(before, PoolSpec):
         name = f"pool{sum(isinstance(layer, PoolSpec) for layer in entries)}"
     else:
         name = f"{table.weighted_names[len(entries) - sum(isinstance(layer, PoolSpec) for layer in entries) - 1]}_act"
-    return _tensor(f"{name}_out", table.shapes()[index - 1], bits)
-
-
-def _tensor(name: str, shape: tuple[int, int, int], bits: int) -> Tensor:
-    """An unsigned tensor; scales play no part in planning."""
-    return Tensor(name, shape, IntFormat(bits, signed=False), 1.0 if bits < PIXEL_BITS else 2.0**-PIXEL_BITS)
+    return code_tensor(f"{name}_out", table.shapes()[index - 1], bits)

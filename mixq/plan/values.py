@@ -37,7 +37,8 @@ class LayerPlan:
 
     name, op: of the node. cycles: for a frame in steady state, converters before it included. resources: estimated,
     likewise. folding: of a convolution or dense layer. method: of a requantisation, "multiply" or "threshold". pixels,
-    lanes: of the beats it gives out. fused: the convolution or dense layer that a requantisation is part of.
+    lanes: of the beats it gives out. fused: the layer or addition that a requantisation is part of. fifos: beats of the
+    FIFO at each input, 0 for none; () where no input has one.
 
     Raises TypeError, ValueError for values that no layer can have.
     """
@@ -51,6 +52,7 @@ class LayerPlan:
     folding: Folding | None = None
     method: str | None = None
     fused: str | None = None
+    fifos: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check_text("name", self.name)
@@ -64,6 +66,8 @@ class LayerPlan:
             raise ValueError(f"method must be one of {', '.join(METHODS)} or None, not {self.method!r}")
         if self.fused is not None:
             _check_text("fused", self.fused)
+        if not isinstance(self.fifos, tuple) or any(type(depth) is not int or depth < 0 for depth in self.fifos):
+            raise TypeError(f"fifos must be a tuple of whole numbers of beats, not {self.fifos!r}")
 
 
 @dataclass(frozen=True)
@@ -207,6 +211,9 @@ class Plan:
 
 def _layer_document(layer: LayerPlan) -> dict[str, Any]:
     document = {key: value for key, value in asdict(layer).items() if value is not None}
+    document["fifos"] = list(layer.fifos)
+    if not layer.fifos:
+        del document["fifos"]
     folding = layer.folding
     if folding is not None:
         derived = {"dsps": folding.dsps, "density": folding.density, "compute_cycles": folding.compute_cycles}
@@ -221,6 +228,10 @@ def _layer(document: dict[str, Any]) -> LayerPlan:
         folding = dict(values["folding"])
         folding.pop("derived", None)
         values["folding"] = folding_of(folding)
+    fifos = values.get("fifos", [])
+    if not isinstance(fifos, list):
+        raise TypeError(f"fifos must be a list, not {fifos!r}")
+    values["fifos"] = tuple(fifos)
     return LayerPlan(**values)
 
 

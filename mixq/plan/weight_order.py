@@ -24,21 +24,21 @@ def reversed_taps(folding: Folding, weights: IntArray) -> IntArray:
 
 
 def ordered_weights(folding: Folding, weights: IntArray) -> IntArray:
-    """Weights (C_out, C_in, K, K) indexed [column, input term, fold, pass, step, channel, tap].
+    """Weights (C_out, C_in / groups, K, K) indexed [column, input term, fold, pass, step, channel, tap].
 
     C_in is in the order of the stream. An input term is kernel row * lanes + channel; a step counts kernel rows and
     words of input channels, the last fastest. Surplus channels of the last fold and the last word have weights of 0.
     """
     packing = folding.packing
     serial_rows, words = folding.shape.kernel // folding.rows, folding.words
-    surplus = folding.folds * folding.pe - weights.shape[0], words * folding.lanes - weights.shape[1]
+    surplus = folding.folds * folding.pe - weights.shape[0], words * folding.term_lanes - weights.shape[1]
     filled = np.pad(reversed_taps(folding, weights), ((0, surplus[0]), (0, surplus[1]), (0, 0), (0, 0)))
     split = filled.reshape(
         folding.folds,
         folding.columns,
         packing.channels,
         words,
-        folding.lanes,
+        folding.term_lanes,
         serial_rows,
         folding.rows,
         packing.passes,
@@ -59,11 +59,14 @@ def layer_matrix(folding: Folding, weights: IntArray) -> IntArray:
     """
     packing = folding.packing
     ordered = ordered_weights(folding, weights)[:, :, 0, 0, 0, 0]
-    matrix = np.zeros((folding.columns, packing.positions, folding.simd, packing.pixels), np.int64)
-    for pixel in range(packing.pixels):
-        for tap in range(packing.taps):
-            if folding.uses(pixel + tap):
-                matrix[:, pixel + tap, :, pixel] = ordered[:, :, tap]
+    matrix = np.zeros((folding.columns, packing.positions, folding.inputs, packing.pixels), np.int64)
+    for column in range(folding.columns):
+        group = folding.group_of(column)
+        places = [folding.input_term(group, term) for term in range(folding.simd)]
+        for pixel in range(packing.pixels):
+            for tap in range(packing.taps):
+                if folding.uses(pixel + tap):
+                    matrix[column, pixel + tap, places, pixel] = ordered[column, :, tap]
     return matrix.reshape(folding.columns * packing.positions, -1)
 
 

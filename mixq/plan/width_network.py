@@ -19,7 +19,7 @@ from mixq.board import REPORT_KEYS, Board, Resources
 from mixq.graph import Tensor
 from mixq.networks import NetworkTable
 from mixq.packing import WeightRange
-from mixq.plan.chain import Unit
+from mixq.plan.chain import INPUT, Unit
 from mixq.plan.choices import (
     FloatArray,
     IntArray,
@@ -215,7 +215,8 @@ def _layer(task: _Task) -> list[WidthStage]:
 def _unit(piece: Piece, *, first: bool) -> Unit:
     node, *rest = piece.nodes
     requantise = rest[0] if rest else None
-    return Unit(node, requantise, piece.source, piece.targets[-1], first=first)  # type: ignore[arg-type]
+    reads = (INPUT,) if first else (0,)
+    return Unit(node, requantise, (piece.source,), piece.targets[-1], reads)  # type: ignore[arg-type]
 
 
 def _thinned(stage: Stage, settings: WidthSettings) -> Stage:

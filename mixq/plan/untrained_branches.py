@@ -1,0 +1,279 @@
+"""The graph of a network with branches before it is trained, step by step as :mod:`mixq.lowering` makes a trained one.
+
+Values that a quantiser has yet to read are integers that are added, or maxima, blocks and concatenations of such:
+the quantiser's requantisation moves before the latter, an addition becomes an `Add` before it, a mean a `SumPool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from mixq.folding import FRACTION_BITS
+from mixq.formats import IntFormat
+from mixq.graph import (
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Graph,
+    MaxPool,
+    Node,
+    Requantise,
+    SpaceToDepth,
+    SumPool,
+    Tensor,
+    Upsample,
+    accumulator_format,
+)
+from mixq.graph.names import legal_name
+from mixq.network_steps import ModuleStep, module_steps
+from mixq.network_table import ConvSpec, DenseSpec, LayerSpec, NetworkTable, Padding, PoolSpec, ReorgSpec, UpsampleSpec
+from mixq.packing import WeightRange
+from mixq.plan.untrained_values import (
+    PIXEL_BITS,
+    SEED,
+    IntArray,
+    affine,
+    code_tensor,
+    random_weights,
+    spread_of_sums,
+    truncation,
+    weight_format,
+    weight_shape,
+)
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codes of a quantiser; zeros around them that the next convolution adds."""
+
+    tensor: str
+    padding: Padding = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Term:
+    """Integers of a sum. spread: their standard deviation, of each channel. bits: what they add to the shift.
+
+    window: of a mean, the `SumPool` that the integers wait for: its name, rows and columns.
+    """
+
+    tensor: str
+    spread: Any
+    bits: int
+    seed: tuple[int, ...]
+    window: tuple[str, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A sum that no quantiser has read. path: of the step that adds."""
+
+    path: str
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What moves values that no quantiser has read."""
+
+    step: ModuleStep
+    parts: tuple[Terms | Moved, ...]
+
+
+Value = Codes | Terms | Moved
+
+
+def branched_graph(
+    table: NetworkTable, weight_bits: tuple[int, ...], act_bits: tuple[int, ...], weight_range: WeightRange
+) -> Graph:
+    """The graph of any table with a width of weights and of the input for every weighted layer.
+
+    Its nodes, their names and what they read are those of the trained network; a weighted layer's weights follow from
+    its place, its width and the width that it gives out.
+    """
+    return _Growing(table, weight_bits, act_bits, weight_range).graph()
+
+
+class _Growing:
+    """The graph while it grows; ``values``: what every step gives."""
+
+    def __init__(
+        self,
+        table: NetworkTable,
+        weight_bits: tuple[int, ...],
+        act_bits: tuple[int, ...],
+        weight_range: WeightRange,
+    ) -> None:
+        self.table, self.weight_bits, self.act_bits, self.weight_range = table, weight_bits, act_bits, weight_range
+        self.steps = module_steps(table)
+        self.sources = table.input_shapes()
+        pixels = code_tensor("pixels", table.input_shape, PIXEL_BITS)
+        self.tensors: dict[str, Tensor] = {pixels.name: pixels}
+        self.nodes: list[Node] = []
+        self.values: dict[str, Value] = {}
+
+    def graph(self) -> Graph:
+        for step in self.steps:
+            self.values[step.name] = self.value(step)
+        last = self.values[self.steps[-1].name]
+        output = last.tensor if isinstance(last, Codes) else self.nodes[-1].output
+        return Graph(
+            name=legal_name(self.table.name),
+            tensors=tuple(self.tensors.values()),
+            nodes=tuple(self.nodes),
+            input="pixels",
+            output=output,
+            metadata={"network": self.table.name, "origin": "untrained"},
+        )
+
+    def value(self, step: ModuleStep) -> Value:
+        """What the step gives, its nodes appended where it gives integers."""
+        if step.kind == "image":
+            return self.truncated()
+        reads = [self.values[name] for name in step.reads]
+        first = reads[0]
+        match step.kind:
+            case "conv" | "dense":
+                assert isinstance(first, Codes)
+                return self.weighted(step, first)
+            case "norm" | "flatten":
+                return first
+            case "pad":
+                spec = self.table.layers[step.layer]
+                assert isinstance(first, Codes) and isinstance(spec, ConvSpec)
+                return Codes(first.tensor, spec.sides)
+            case "quantizer":
+                bits = self.act_bits[step.reader] if step.reader is not None else self.mean_bits(step)
+                assert not isinstance(first, Codes)
+                return Codes(self.quantised(first, step, bits))
+            case "mean":
+                assert isinstance(first, Codes)
+                return self.mean(step, first)
+            case "add":
+                return Terms(step.name, tuple(term for read in reads for term in self.added_terms(read)))
+        if all(isinstance(read, Codes) for read in reads):
+            return Codes(self.moved(step, [read.tensor for read in reads if isinstance(read, Codes)]))
+        return Moved(step, tuple(read for read in reads if not isinstance(read, Codes)))
+
+    def mean_bits(self, step: ModuleStep) -> int:
+        bits: int = getattr(self.table.layers[step.layer], "bits")  # noqa: B009
+        return bits
+
+    def truncated(self) -> Codes:
+        bits, channels = self.act_bits[0], self.table.input_shape[0]
+        if bits == PIXEL_BITS:
+            return Codes("pixels")
+        return Codes(
+            self.append(Requantise, "input", ("pixels",), IntFormat(bits, False), **truncation(channels, bits))
+        )
+
+    def weighted(self, step: ModuleStep, source: Codes) -> Terms:
+        """The `Conv` or `Dense` node of a weighted layer."""
+        number = self.table.weighted_places.index(step.layer)
+        spec, bits = self.table.layers[step.layer], self.weight_bits[number]
+        assert isinstance(spec, ConvSpec | DenseSpec)
+        format, codes = weight_format(bits, self.weight_range), self.tensors[source.tensor].format
+        weights = random_weights(weight_shape(spec, self.sources[step.layer]), format, number)
+        random = np.random.default_rng((SEED, number, bits, codes.width, 0))
+        last = step.name == self.steps[-1].name
+        bias = random.integers(-64, 64, len(weights)) if last and spec.bias else None
+        options: dict[str, Any] = {"weights": weights, "weight_format": format, "bias": bias}
+        if isinstance(spec, ConvSpec):
+            own = spec.sides if len(set(spec.sides)) == 1 else (0, 0, 0, 0)
+            padding = tuple(a + b for a, b in zip(own, source.padding, strict=True))
+            options |= {"stride": spec.stride, "padding": padding, "groups": spec.groups, "dilation": spec.dilation}
+        kind = Conv if isinstance(spec, ConvSpec) else Dense
+        sums = self.append(kind, step.name, (source.tensor,), accumulator_format(weights, codes, bias), **options)
+        term = Term(sums, spread_of_sums(weights, codes), bits + codes.width, (number, bits, codes.width))
+        return Terms(step.name, (term,))
+
+    def mean(self, step: ModuleStep, source: Codes) -> Terms:
+        """The sums over the image of codes."""
+        (term,) = self.added_terms(source)
+        rows, columns = self.sources[step.layer][1:]
+        count = rows * columns
+        bits = term.bits + (count - 1).bit_length()
+        own = Term(source.tensor, term.spread * count, bits, term.seed, (step.name, rows, columns))
+        return Terms(step.name, (own,))
+
+    def added_terms(self, value: Value) -> tuple[Term, ...]:
+        """What a value adds to a sum; codes add themselves."""
+        if isinstance(value, Terms):
+            return value.terms
+        assert isinstance(value, Codes)
+        tensor = self.tensors[value.tensor]
+        return (Term(value.tensor, np.full(tensor.shape[0], tensor.format.high / 3), tensor.format.width, (0,)),)
+
+    def quantised(self, value: Terms | Moved, step: ModuleStep, bits: int) -> str:
+        """The tensor of a quantiser's codes."""
+        if isinstance(value, Moved):
+            return self.moved(value.step, [self.quantised(part, step, bits) for part in value.parts])
+        shift = FRACTION_BITS + max(term.bits for term in value.terms) - 1 + (len(value.terms) - 1).bit_length()
+        random = np.random.default_rng((SEED, *value.terms[0].seed, bits))
+        # Each of several terms takes its share of the spread.
+        factors = [affine(term.spread * len(value.terms) ** 0.5, bits, shift, random) for term in value.terms]
+        sources = [self.summed(term) for term in value.terms]
+        multiplier, bias = factors[0]
+        source = sources[0]
+        if len(sources) > 1:
+            rows = np.stack([own for own, _ in factors])
+            format = Add("sum", tuple(sources), "t", multipliers=rows).sum_format(
+                [self.tensors[name].format for name in sources]
+            )
+            source = self.append(Add, value.path, tuple(sources), format, multipliers=rows)
+            multiplier = np.ones(rows.shape[1], dtype=np.int64)
+        own: Mapping[str, Any] = {"multiplier": multiplier, "bias": bias, "shift": shift}
+        return self.append(Requantise, step.name, (source,), IntFormat(bits, False), **own)
+
+    def summed(self, term: Term) -> str:
+        if term.window is None:
+            return term.tensor
+        name, *kernel = term.window
+        format = self.tensors[term.tensor].format
+        sums = SumPool("s", term.tensor, "t", kernel=(kernel[0], kernel[1])).sum_format(format)
+        return self.append(SumPool, name, (term.tensor,), sums, kernel=(kernel[0], kernel[1]))
+
+    def moved(self, step: ModuleStep, sources: list[str]) -> str:
+        """The node of a step that moves codes, or takes maxima of them."""
+        format, spec = self.tensors[sources[0]].format, self.table.layers[step.layer]
+        kind, options = _moving(spec)
+        return self.append(kind, step.name, tuple(sources), format, **options)
+
+    def append(
+        self, kind: type[Any], path: str, sources: tuple[str, ...], format: IntFormat, **options: IntArray | Any
+    ) -> str:
+        """Append a node, unless there is one that does the same; returns the name of its output."""
+        name = legal_name(path, ["input"] * (path != "input") + [node.name for node in self.nodes])
+        output = legal_name(f"{name}_out", self.tensors)
+        read: Any = sources if kind in (Add, Concat) else sources[0]
+        node = kind(name, read, output, **options)
+        for other in self.nodes:
+            alike = type(other) is kind and other.reads == sources and _same(node, other)
+            if alike and self.tensors[other.output].format == format:
+                return other.output
+        shape = node.shape_from([self.tensors[source].shape for source in sources])
+        self.nodes.append(node)
+        self.tensors[output] = Tensor(output, shape, format, 1.0)
+        return output
+
+
+def _moving(spec: LayerSpec) -> tuple[type[Any], dict[str, Any]]:
+    match spec:
+        case PoolSpec():
+            return MaxPool, {"kernel": spec.kernel, "stride": spec.stride}
+        case ReorgSpec():
+            return SpaceToDepth, {"block": spec.block}
+        case UpsampleSpec():
+            return Upsample, {"factor": spec.factor}
+    return Concat, {}
+
+
+def _same(one: Node, other: Node) -> bool:
+    """Whether two nodes of a kind do the same, whatever their names."""
+    own = [entry.name for entry in fields(one) if entry.name not in ("name", "input", "inputs", "output")]
+    return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in own)
