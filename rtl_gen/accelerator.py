@@ -1,31 +1,35 @@
-"""The whole network: one stage for each layer, converters between them."""
+"""The whole network: one stage for each layer, converters between them, FIFOs on the branches."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 
-from mixq.graph import Conv, Dense, Graph, MaxPool, Requantise
+from mixq.errors import UserError
+from mixq.graph import Add, Concat, Conv, Dense, Graph, Threshold
 from mixq.packing import SoftMultipliers
 from mixq.plan import Plan
-from mixq.plan.chain import Unit, chain
-from mixq.plan.conversion import bridge
+from mixq.plan.chain import INPUT, Unit, units
+from mixq.plan.fifos import shallow
 from mixq.streams import StreamShape
-from rtl_gen.converters import converter
 from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.dsp import Target
+from rtl_gen.fork import Fork
 from rtl_gen.interfaces import Stage, stage_signature
-from rtl_gen.max_pool import MaxPoolStage
+from rtl_gen.joins import AddStage, ConcatStage, JoinStage
 from rtl_gen.packed_chain import check_target
-from rtl_gen.requantise import RequantiseStage, RequantiseValues
 from rtl_gen.rom import merged_images
+from rtl_gen.simple_stages import scaling_values, simple_stage
+from rtl_gen.threshold_scaling import ThresholdScaling
+from rtl_gen.wires import End, Wires
 
 
 class Accelerator(wiring.Component):
-    """A planned graph as one pipeline of stages.
+    """A planned graph as a network of stages.
 
     Parameters: graph; plan, made for this graph; target, see :class:`rtl_gen.dsp.Dsp`.
 
@@ -36,31 +40,73 @@ class Accelerator(wiring.Component):
     """
 
     def __init__(self, graph: Graph, plan: Plan, *, target: Target = "dsp48e2") -> None:
-        units = chain(graph)
-        self._stages: list[tuple[str, Stage]] = []
+        self._wires = Wires()
         first = graph.tensor(graph.input)
-        source = self._input_shape = StreamShape(*first.shape, first.format, pixels=1, lanes=plan.input_lanes)
-        for unit in units:
+        self._input_shape = StreamShape(*first.shape, first.format, pixels=1, lanes=plan.input_lanes)
+        found = units(graph)
+        shapes = {INPUT: self._input_shape}
+        branches = {
+            place: [
+                (index, number)
+                for index, unit in enumerate(found)
+                for number, own in enumerate(unit.reads)
+                if own == place
+            ]
+            for place in range(INPUT, len(found))
+        }
+        ends: dict[tuple[int, int], End] = {}
+        self._fork(ends, branches[INPUT], None, found, shapes[INPUT], plan)
+        for index, unit in enumerate(found):
             stage = _stage(unit, plan, target)
-            # Multipliers take every code of the width; the graph may say that not all of them occur.
-            target_shape = replace(stage.input_shape, format=unit.source.format)
-            for number, (before, after) in enumerate(bridge(source, target_shape)):
-                self._add(f"{unit.node.name}_converter_{number}", converter(before, after))
-            self._add(_instance_name(unit.node.name), stage)
-            source = stage.output_shape
+            name = self._wires.free_name(_instance_name(unit.node.name))
+            for number, needed in enumerate(_input_shapes(stage)):
+                # Multipliers take every code of the width; the graph may say that not all of them occur.
+                shape = replace(needed, format=unit.sources[number].format)
+                label = unit.node.name if number == 0 else f"{unit.node.name}_{number}"
+                end = self._wires.converted(ends[index, number], shapes[unit.reads[number]], shape, label)
+                self._wires.join(end, (name, f"i{number}" if unit.joins else "i"))
+            self._wires.add(name, stage)
+            shapes[index] = stage.output_shape
+            self._fork(ends, branches[index], (name, "o"), found, stage.output_shape, plan)
+            if not branches[index]:
+                self._wires.join((name, "o"), None)
+                self._output_shape = stage.output_shape
         super().__init__(stage_signature(self.input_shape.payload_bits, self.output_shape.payload_bits))
 
-    def _add(self, name: str, stage: Stage) -> None:
-        """Put a stage behind the others, with underscores behind its name where another layer is called so."""
-        taken = {other for other, _ in self._stages}
-        while name in taken:
-            name += "_"
-        self._stages.append((name, stage))
+    def _fork(
+        self,
+        ends: dict[tuple[int, int], End],
+        branches: list[tuple[int, int]],
+        source: End,
+        found: list[Unit],
+        shape: StreamShape,
+        plan: Plan,
+    ) -> None:
+        """Put the FIFOs on a stage's branches, which there are at forks and in front of joins."""
+        depths = []
+        for index, number in branches:
+            fifos = plan.layer(found[index].node.name).fifos
+            depths.append(fifos[number] if fifos else 0)
+        if not any(depths):
+            for branch in branches:
+                ends[branch] = source
+            return
+        place = "input" if source is None else source[0]
+        name = self._wires.free_name(f"{place}_fork" if len(branches) > 1 else f"{place}_fifo")
+        self._wires.add(name, Fork(shape.payload_bits, depths))
+        self._wires.join(source, (name, "i"))
+        for position, branch in enumerate(branches):
+            ends[branch] = (name, f"o{position}")
 
     @property
-    def stages(self) -> list[tuple[str, Stage]]:
-        """Instance name and stage, from input to output, converters included."""
-        return list(self._stages)
+    def stages(self) -> list[tuple[str, Stage | JoinStage]]:
+        """Instance name and stage of all that compute, and of the converters, from input to output."""
+        return [(name, part) for name, part in self._wires.parts if not isinstance(part, Fork)]
+
+    @property
+    def forks(self) -> list[tuple[str, Fork]]:
+        """Instance name and component of all forks and of the FIFOs in front of joins."""
+        return [(name, part) for name, part in self._wires.parts if isinstance(part, Fork)]
 
     @property
     def input_shape(self) -> StreamShape:
@@ -70,51 +116,57 @@ class Accelerator(wiring.Component):
     @property
     def output_shape(self) -> StreamShape:
         """Shape of the last tensor and of its beats."""
-        return self._stages[-1][1].output_shape
+        return self._output_shape
 
     @property
     def cycles_per_frame(self) -> int:
         """Cycles between frames: those of the slowest stage."""
-        return max(stage.cycles_per_frame for _, stage in self._stages)
+        return max(stage.cycles_per_frame for _, stage in self.stages)
 
     @property
     def fast_clock(self) -> bool:
         """Whether some stage has the second clock domain, "fast"."""
-        return any(stage.fast_clock for _, stage in self._stages)
+        return any(stage.fast_clock for _, stage in self.stages)
 
     @property
     def memory_images(self) -> dict[str, str]:
         """Memory files of all stages: bare name -> text."""
-        return merged_images(stage for _, stage in self._stages)
+        return merged_images(stage for _, stage in self.stages)
 
     def elaborate(self, platform: object) -> Module:
-        """Connect the stages in a row."""
+        """Connect the stages."""
         m = Module()
-        source = wiring.flipped(self.i)
-        for name, stage in self._stages:
-            m.submodules[name] = stage
-            wiring.connect(m, source, stage.i)
-            source = stage.o
-        wiring.connect(m, source, wiring.flipped(self.o))
+        for name, part in self._wires.parts:
+            m.submodules[name] = part
+        for source, target in self._wires.ends:
+            wiring.connect(m, self._port(source, "i"), self._port(target, "o"))
         return m
+
+    def _port(self, end: End, own: str) -> Any:
+        """A part's stream, or the accelerator's own."""
+        if end is None:
+            return wiring.flipped(getattr(self, own))
+        name, port = end
+        return getattr(dict(self._wires.parts)[name], port)
 
 
 def build(graph: Graph, plan: Plan, target: Target = "dsp48e2") -> Accelerator:
     """The accelerator of a planned graph; see :class:`Accelerator`.
 
-    Raises ValueError for a plan of another graph, or of packings that the target is too small for.
+    Raises ValueError for a plan of another graph, or of packings that the target is too small for; UserError for FIFOs
+    with which it would come to a standstill.
     """
-    _check_plan(chain(graph), plan)
+    _check_plan(graph, units(graph), plan)
     for layer in plan.layers:
         if layer.folding is not None and not isinstance(layer.folding.packing, SoftMultipliers):
             check_target(layer.folding.packing, target)
     return Accelerator(graph, plan, target=target)
 
 
-def _check_plan(units: list[Unit], plan: Plan) -> None:
-    """Hold a plan to the graph: a layer for every node, and foldings of the layers' sizes."""
+def _check_plan(graph: Graph, units: list[Unit], plan: Plan) -> None:
+    """Hold a plan to the graph: a layer for every node, foldings of the layers' sizes, FIFOs that are deep enough."""
     planned = {layer.name: layer for layer in plan.layers}
-    channels = units[0].source.shape[0]
+    channels = graph.tensor(graph.input).shape[0]
     if channels % plan.input_lanes:
         raise ValueError(f"plan must take channels that divide {channels} at the input, not {plan.input_lanes!r}")
     for unit in units:
@@ -129,9 +181,12 @@ def _check_plan(units: list[Unit], plan: Plan) -> None:
             codes = (folding.packing.act_bits, folding.packing.act_signed)
             if codes != (unit.source.format.width, unit.source.format.signed):
                 raise ValueError(f"plan must pack {unit.node.name} for its input {unit.source.format}, not {codes!r}")
+    starving = shallow(units, graph, plan)
+    if starving:
+        raise UserError(starving[0])
 
 
-def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
+def _stage(unit: Unit, plan: Plan, target: Target) -> Stage | JoinStage:
     """The stage of one unit."""
     node, layer = unit.node, plan.layer(unit.node.name)
     if isinstance(node, Conv | Dense):
@@ -139,26 +194,37 @@ def _stage(unit: Unit, plan: Plan, target: Target) -> Stage:
         method = "multiply" if unit.requantise is None else plan.layer(unit.requantise.name).method
         scaling = _scaling(unit, node, method or "multiply")
         return Convolution(layer.folding, unit.stream_weights, scaling, name=node.name, target=target)
-    shape = StreamShape(*unit.source.shape, unit.source.format, pixels=1, lanes=layer.lanes)
-    if isinstance(node, MaxPool):
-        return MaxPoolStage(shape, kernel=node.kernel, stride=node.stride)
-    assert isinstance(node, Requantise)
-    values = RequantiseValues(
-        tuple(node.multiplier.tolist()),
-        tuple(node.bias.tolist()),
-        node.shift,
-        unit.source.format,
-        unit.target.format,
-    )
-    return RequantiseStage(values, shape, name=node.name, method=layer.method or "multiply")
+    return _join(unit, plan) if unit.joins else simple_stage(unit, lanes=layer.lanes, method=layer.method)
 
 
-def _scaling(unit: Unit, node: Conv | Dense, method: str) -> Scaling:
+def _input_shapes(stage: Stage | JoinStage) -> tuple[StreamShape, ...]:
+    return stage.input_shapes if isinstance(stage, JoinStage) else (stage.input_shape,)
+
+
+def _join(unit: Unit, plan: Plan) -> JoinStage:
+    """The stage of a unit that reads several tensors."""
+    node, lanes = unit.node, plan.layer(unit.node.name).lanes
+    shapes = [StreamShape(*tensor.shape, tensor.format, pixels=1, lanes=lanes) for tensor in unit.sources]
+    if isinstance(node, Concat):
+        return ConcatStage(shapes)
+    assert isinstance(node, Add)
+    sums = node.sum_format([tensor.format for tensor in unit.sources])
+    values = None if unit.requantise is None else scaling_values(unit.requantise, sums, unit.target.format)
+    method = "multiply" if unit.requantise is None else plan.layer(unit.requantise.name).method
+    factors = [tuple(own) for own in node.multipliers.tolist()]
+    return AddStage(shapes, factors, sums, values, name=node.name, method=method or "multiply")
+
+
+def _scaling(unit: Unit, node: Conv | Dense, method: str) -> Scaling | ThresholdScaling:
     """From the sums of products to the codes that leave the stage."""
     bias = np.zeros(len(node.weights), np.int64) if node.bias is None else node.bias
     if unit.requantise is None:
         return Scaling.none(tuple(bias.tolist()), unit.target.format)
     scale = unit.requantise
+    if isinstance(scale, Threshold):
+        bounds = scale.thresholds - bias[:, None]
+        steps = tuple(scale.first.tolist()), tuple(scale.step.tolist())
+        return ThresholdScaling(tuple(map(tuple, bounds.tolist())), *steps, unit.target.format)
     # Python integers: a bias of the sums times a multiplier may need more than 64 bits.
     total = tuple(
         b * m + c for b, m, c in zip(bias.tolist(), scale.multiplier.tolist(), scale.bias.tolist(), strict=True)

@@ -38,7 +38,7 @@ class BufferLevel(wiring.Component):
             {
                 "written": In(1),
                 "step": In(1),
-                "ends": In(Ends()),
+                "ends": In(Ends(folding)),
                 "row": In(range(folding.scan.out_rows)),
                 "top_valid": In(1),
                 "group_valid": In(1),
@@ -92,7 +92,8 @@ class BufferLevel(wiring.Component):
     def _room(self, m: Module) -> None:
         """Places free beside the one that the writer is at; negative where it has none."""
         shape, scan = self._folding.shape, self._folding.scan
-        tops = [row * shape.stride - shape.padding for row in range(scan.out_rows)]
+        # Where rows are merged there is no padding.
+        tops = range(scan.out_rows) if self._folding.merged_rows else shape.tops
         starts = [max(top, 0) * scan.groups for top in tops]
         # At its last group a row has freed all but that, where its first kernel row lies in the image at all.
         ends = [top * scan.groups + min(scan.steps - 1, scan.groups) if top >= 0 else 0 for top in tops]
@@ -117,7 +118,7 @@ class BufferLevel(wiring.Component):
     def _newest(self, row: int) -> int:
         """Last row of the frame that an output row needs."""
         shape = self._folding.shape
-        return min(row * shape.stride - shape.padding + shape.kernel, self._folding.scan.rows) - 1
+        return min(row * shape.stride - shape.sides[0] + shape.extent, self._folding.scan.rows) - 1
 
 
 def _bits(below: int, most: int) -> int:

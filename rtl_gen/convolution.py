@@ -36,6 +36,7 @@ from rtl_gen.sequencer import Sequencer
 from rtl_gen.serialiser import Serialiser
 from rtl_gen.soft_array import ConstantArray, SoftArray
 from rtl_gen.sum_accumulator import SumAccumulator
+from rtl_gen.threshold_scaling import ThresholdScaling
 
 # Cycles up to which control bits are delayed by registers that a reset clears.
 _SHORT = 16
@@ -59,6 +60,10 @@ class Scaling:
         """The sums themselves, plus a bias."""
         return cls((1,) * len(bias), bias, 0, output_format)
 
+    def values(self, sum_format: IntFormat, offset: tuple[int, ...]) -> RequantiseValues:
+        """The numbers for sums that come in a format, each less than the true one by a channel's offset."""
+        return RequantiseValues(self.multiplier, self.bias, self.shift, sum_format, self.output_format, offset)
+
 
 def _array(
     folding: Folding, weights: IntArray, *, sum_bits: int, name: str, target: Target
@@ -81,9 +86,9 @@ class Convolution(Stage):
 
     Parameters
     ----------
-    folding: parallelism. weights: codes (C_out, C_in, K, K), C_in in the order of the stream. scaling: from exact sums
-    to output codes. name: of the layer, for memory files. target: see :class:`rtl_gen.dsp.Dsp`. Where ``folding.pump``
-    is 2 there is a second clock domain, see :class:`rtl_gen.pumped_array.PumpedArray`.
+    folding: parallelism. weights: codes (C_out, C_in / groups, K, K), C_in in the order of the stream. scaling: from
+    exact sums to output codes. name: of the layer, for memory files. target: see :class:`rtl_gen.dsp.Dsp`. Where
+    ``folding.pump`` is 2 there is a second clock domain, see :class:`rtl_gen.pumped_array.PumpedArray`.
 
     Throughput: a frame in ``folding.cycles_per_frame`` cycles.
 
@@ -91,13 +96,18 @@ class Convolution(Stage):
     """
 
     def __init__(
-        self, folding: Folding, weights: IntArray, scaling: Scaling, *, name: str, target: Target = "dsp48e2"
+        self,
+        folding: Folding,
+        weights: IntArray,
+        scaling: Scaling | ThresholdScaling,
+        *,
+        name: str,
+        target: Target = "dsp48e2",
     ) -> None:
         shape, packing = folding.shape, folding.packing
         weights = np.asarray(weights, np.int64)
-        expected = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
-        if weights.shape != expected:
-            raise ValueError(f"weights must have shape {expected}, not {weights.shape!r}")
+        if weights.shape != shape.weight_shape:
+            raise ValueError(f"weights must have shape {shape.weight_shape}, not {weights.shape!r}")
         low, high = packing.weight_bounds
         if weights.min() < low or weights.max() > high:
             raise ValueError(f"weights must be from {low} to {high}, not {int(weights.min())}..{int(weights.max())}")
@@ -128,16 +138,8 @@ class Convolution(Stage):
         self._sums: LaneAccumulator | SumAccumulator = accumulator(folding, constants.sum_bits)
         self._padding = PaddingTable(folding, constants, name=name)
         self._serialiser = Serialiser(folding, constants.sum_bits)
-        values = RequantiseValues(
-            scaling.multiplier,
-            scaling.bias,
-            scaling.shift,
-            constants.sum_format,
-            scaling.output_format,
-            offset=tuple(constants.offset.tolist()),
-        )
         self._unit = requantise_unit(
-            values,
+            scaling.values(constants.sum_format, tuple(constants.offset.tolist())),
             name=name,
             method=scaling.method,
             pixels=folding.out_pixels // folding.turns,

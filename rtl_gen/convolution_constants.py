@@ -42,20 +42,20 @@ class ConvolutionConstants:
 
     @classmethod
     def of(cls, folding: Folding, weights: IntArray) -> ConvolutionConstants:
-        """Derive them. weights: (C_out, C_in, K, K) with C_in in the order of the stream."""
-        packing, pixels = folding.packing, folding.packing.pixels
+        """Derive them. weights: (C_out, C_in / groups, K, K) with C_in in the order of the stream."""
+        packing, pixels, dilation = folding.packing, folding.packing.pixels, folding.shape.dilation
         taps = packing.passes * packing.taps
         padded = reversed_taps(folding, weights)
         lift = folding.lift
         # What a pixel on padding gives each tap: its code is 0, which recentring makes -2^(a-1).
         share = lift - packing.recentre * padded.sum((1, 2))
-        empty = np.zeros((len(weights), pixels + taps - 1), np.int64)
+        empty = np.zeros((len(weights), folding.positions), np.int64)
         for n in range(pixels):
-            empty[:, n : n + taps] += share
+            empty[:, n : n + folding.tap_span + 1 : dilation] += share
 
         state, first = folding.carried, folding.first_lane
         left = np.zeros((len(weights), state), np.int64)
-        for before in range(1, taps + pixels):
+        for before in range(1, folding.positions + 1):
             for e in range(empty.shape[1]):
                 place = first + e - before * pixels
                 if folding.delay * pixels <= place < state:
@@ -73,7 +73,7 @@ class ConvolutionConstants:
 
 
 def weight_words(folding: Folding, weights: IntArray) -> npt.NDArray[Any]:
-    """Stored words, indexed [column, input term, address], of weights (C_out, C_in, K, K).
+    """Stored words, indexed [column, input term, address], of weights (C_out, C_in / groups, K, K).
 
     An address counts folds, passes, kernel rows and words of input channels, the last fastest.
     """

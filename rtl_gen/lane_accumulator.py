@@ -116,7 +116,8 @@ class LaneAccumulator(wiring.Component):
     def _term(self, lanes: dict[tuple[int, int], Value], channel: int, position: int, tap_pass: Value) -> Value:
         """What this read adds at a position: a later pass over the taps is shifted by the taps before it."""
         packing = self._folding.packing
-        choices = [lanes.get((channel, position - i * packing.taps)) for i in range(packing.passes)]
+        share = packing.taps * self._folding.shape.dilation
+        choices = [lanes.get((channel, position - i * share)) for i in range(packing.passes)]
         term: Value = Const(0, 1)
         for i, choice in enumerate(choices):
             if choice is not None:

@@ -39,18 +39,18 @@ class LineBuffer(wiring.Component):
     def __init__(self, folding: Folding) -> None:
         self._folding = folding
         scan, shape, packing = folding.scan, folding.shape, folding.packing
-        self._words = folding.words
+        self._words = folding.line_words
         self._pixel_bits = folding.lanes * packing.act_bits
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(folding.in_pixels * self._pixel_bits))),
                 "step": In(1),
-                "ends": In(Ends()),
+                "ends": In(Ends(folding)),
                 "row": In(range(scan.out_rows)),
                 "group": In(range(scan.steps)),
                 "kernel_row": In(range(shape.kernel // folding.rows)),
                 "granted": Out(1),
-                "codes": Out(unsigned(folding.simd * packing.pixels * packing.act_bits)),
+                "codes": Out(unsigned(folding.inputs * packing.pixels * packing.act_bits)),
             }
         )
 
@@ -169,7 +169,8 @@ class LineBuffer(wiring.Component):
             if folding.rows == 1:
                 word = words[0]
             else:
-                turned = [Mux(slot == s, words[(s + row) % len(words)], 0) for s in range(len(words))]
+                below = row * folding.shape.dilation
+                turned = [Mux(slot == s, words[(s + below) % len(words)], 0) for s in range(len(words))]
                 word = reduce(or_, turned)
             for channel in range(folding.lanes):
                 for pixel in range(packing.pixels):

@@ -18,13 +18,14 @@ from rtl_gen.rom import Rom, merged_images
 
 
 class MacArray(wiring.Component):
-    """``folding.columns`` times ``folding.chains`` chains that share activations and weight addresses.
+    """``folding.columns`` times ``folding.chains`` chains that share weight addresses, those of a group activations.
 
     Position i of every chain works i cycles (of a carry-tracked packing, i sums) later than position 0. Its activations
-    are delayed once for all columns, and its weights lie in a memory of their own whose address comes as much later.
+    are delayed once for all columns of a group, and its weights lie in a memory of their own whose address comes as
+    much later.
 
-    Parameters: folding; weights (C_out, C_in, K, K), C_in in the order of the stream; name, of the layer, for memory
-    files; target.
+    Parameters: folding; weights (C_out, C_in / groups, K, K), C_in in the order of the stream; name, of the layer, for
+    memory files; target.
 
     Members
     -------
@@ -76,9 +77,10 @@ class MacArray(wiring.Component):
         go_on = Cat(*self._skewed(m, delayed(m, self.go_on, self.operand_latency, name="go_on"), "go_on"))
         for index, chain in enumerate(self._chains):
             column, number = divmod(index, folding.chains)
+            first = folding.group_of(column) * folding.simd + number * folding.cascade
             m.submodules[f"column_{column}_chain_{number}"] = chain
             m.d.comb += [
-                chain.activations.eq(Cat(activations[number * folding.cascade :][: folding.cascade])),
+                chain.activations.eq(Cat(activations[first:][: folding.cascade])),
                 chain.weights.eq(Cat(word.word_select(index, packing.stored_bits) for word in weights)),
                 chain.go_on.eq(go_on),
                 self.sums.word_select(index, len(chain.sums)).eq(chain.sums),
@@ -93,7 +95,7 @@ class MacArray(wiring.Component):
         return late
 
     def _activations(self, m: Module) -> list[Value]:
-        """Operand of each input term, delayed by its position in the chain."""
+        """Operand of each input term of each group, delayed by its position in the chain."""
         folding = self._folding
         return [
             delayed(m, operand, folding.term_delay(term % folding.cascade), name=f"operand_{term}")
@@ -119,7 +121,7 @@ def array_signature(folding: Folding, sum_bits: int) -> dict[str, Out | In]:
     packing = folding.dsp_packing
     return {
         "weight": In(range(folding.weight_depth)),
-        "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
+        "codes": In(unsigned(folding.inputs * packing.pixels * packing.act_bits)),
         "go_on": In(1),
         "sums": Out(unsigned(sum_bits)),
     }
@@ -136,12 +138,16 @@ def operand_latency(folding: Folding) -> int:
 
 
 def operands_of(m: Module, folding: Folding, codes: Value) -> list[Value]:
-    """Operand of each input term from the line buffer's codes, :func:`operand_latency` after the position."""
+    """Operand of each input term from the line buffer's codes, :func:`operand_latency` after the position.
+
+    Those of a group one after another: group * simd + term.
+    """
     packing, operands = folding.dsp_packing, []
-    for term in range(folding.simd):
-        operand = Signal(operand_bits(packing), name=f"operand_{term}")
+    for index in range(folding.inputs):
+        place = folding.input_term(*divmod(index, folding.simd))
+        operand = Signal(operand_bits(packing), name=f"operand_{index}")
         domain = m.d.sync if joins_activations(folding) else m.d.comb
-        domain += operand.eq(activation_operand(packing, codes.word_select(term, packing.pixels * packing.act_bits)))
+        domain += operand.eq(activation_operand(packing, codes.word_select(place, packing.pixels * packing.act_bits)))
         operands.append(operand)
     return operands
 

@@ -74,10 +74,11 @@ class PumpedArray(wiring.Component):
             name = f"column_{column}_chain_{number}"
             m.submodules[name] = chain
             units = range(folding.chain_units)
+            first = folding.group_of(column) * (folding.simd // 2) + number * folding.chain_units
             terms = [word.word_select(index, bits) for word in weights]
             words = [self._halves(m, second, i, terms[2 * i], terms[2 * i + 1], f"{name}_weights_{i}") for i in units]
             m.d.comb += [
-                chain.activations.eq(Cat(activations[number * folding.chain_units :][: folding.chain_units])),
+                chain.activations.eq(Cat(activations[first:][: folding.chain_units])),
                 chain.weights.eq(Cat(words)),
                 chain.go_on.eq(go_on.replicate(folding.chain_units)),
                 self.sums.word_select(index, len(chain.sums)).eq(chain.sums),
@@ -102,7 +103,7 @@ class PumpedArray(wiring.Component):
         return register
 
     def _activations(self, m: Module, second: Value) -> list[Value]:
-        """Operands of each unit of each chain, for all columns."""
+        """Operands of each unit of each chain, for all columns of a group; one group behind the other."""
         folding = self._folding
         late = [
             delayed(m, operand, folding.term_delay(term % folding.cascade), name=f"operand_{term}")
@@ -112,7 +113,7 @@ class PumpedArray(wiring.Component):
             self._halves(
                 m, second, unit % folding.chain_units, late[2 * unit], late[2 * unit + 1], f"activations_{unit}"
             )
-            for unit in range(folding.simd // 2)
+            for unit in range(folding.inputs // 2)
         ]
 
     def _weights(self, m: Module) -> list[Value]:

@@ -20,11 +20,12 @@ class Ends(data.StructLayout):
     They say so in each cycle, from registers, whether the step is done in it or has to wait.
 
     word: input channels; tap_pass: a pass over the taps, with its kernel rows; group: all groups of output channels of
-    a group of pixels; row; frame.
+    a group of pixels; row; frame. share, where ``folding.splits_inputs``: output channels that read the same words.
     """
 
-    def __init__(self) -> None:
-        super().__init__({"word": 1, "tap_pass": 1, "group": 1, "row": 1, "frame": 1})
+    def __init__(self, folding: Folding) -> None:
+        loops = ["word", "tap_pass", *(["share"] * folding.splits_inputs), "group", "row", "frame"]
+        super().__init__(dict.fromkeys(loops, 1))
 
 
 def scheduled(m: Module, step: Value, position: Signal, values: Sequence[int], *, name: str) -> Value:
@@ -86,7 +87,7 @@ def moved(m: Module, slot: Signal, distance: int, slots: int, *, name: str) -> S
 
 
 def offset_counter(m: Module, step: Value, *, word_end: Value, group_end: Value, row_end: Value, words: int) -> Signal:
-    """Address within a row of words, for as many turns through a group's words as end without ``group_end``.
+    """Address within a row of words, for as many turns through the same words as end without ``group_end``.
 
     The ends are those of the current step, see :class:`Ends`.
     """
@@ -121,11 +122,11 @@ class ReadPosition(wiring.Component):
         super().__init__(
             {
                 "step": In(1),
-                "ends": In(Ends()),
+                "ends": In(Ends(folding)),
                 "row": In(range(scan.out_rows)),
                 "group": In(range(scan.steps)),
                 "kernel_row": In(range(shape.kernel // folding.rows)),
-                "offset": Out(range(scan.groups * folding.words)),
+                "offset": Out(range(scan.groups * folding.line_words)),
                 "slot": Out(range(folding.buffer_rows)),
                 "rows_valid": Out(folding.rows),
                 "pixels_valid": Out(folding.packing.pixels),
@@ -137,9 +138,10 @@ class ReadPosition(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Follow the ends of the loops."""
         m = Module()
-        words = self._folding.scan.groups * self._folding.words
+        words = self._folding.scan.groups * self._folding.line_words
+        read_on = self.ends.share if self._folding.splits_inputs else self.ends.group
         offset = offset_counter(
-            m, self.step, word_end=self.ends.word, group_end=self.ends.group, row_end=self.ends.row, words=words
+            m, self.step, word_end=self.ends.word, group_end=read_on, row_end=self.ends.row, words=words
         )
         m.d.comb += self.offset.eq(offset)
         self._slots(m)
@@ -151,7 +153,7 @@ class ReadPosition(wiring.Component):
         """Slot of the ring that is read: of the output row's first kernel row, or of each kernel row in turn."""
         folding, shape, scan = self._folding, self._folding.shape, self._folding.scan
         slots = folding.buffer_rows
-        first = Signal(range(slots), init=-shape.padding % slots)
+        first = Signal(range(slots), init=shape.tops[0] % slots)
         next_row = moved(m, first, shape.stride, slots, name="next_row")
         next_frame = moved(m, first, scan.rows - (scan.out_rows - 1) * shape.stride, slots, name="next_frame")
         following = Mux(self.ends.frame, next_frame, next_row)
@@ -161,7 +163,7 @@ class ReadPosition(wiring.Component):
             m.d.comb += self.slot.eq(first)
             return
         current = Signal(range(slots), init=first.init)
-        below = moved(m, current, 1, slots, name="below")
+        below = moved(m, current, shape.dilation, slots, name="below")
         with m.If(self.step & self.ends.word):
             m.d.sync += current.eq(Mux(self.ends.row, following, Mux(self.ends.tap_pass, first, below)))
         m.d.comb += self.slot.eq(current)
@@ -169,17 +171,17 @@ class ReadPosition(wiring.Component):
     def _rows(self, m: Module) -> None:
         """Kernel rows in the image, looked up by the output row."""
         folding, shape, scan = self._folding, self._folding.shape, self._folding.scan
-        if shape.padding == 0:
+        if not shape.pads_rows:
             m.d.comb += [self.rows_valid.eq((1 << folding.rows) - 1), self.top_valid.eq(1)]
             return
-        tops = [row * shape.stride - shape.padding for row in range(scan.out_rows)]
-        valid = [sum((0 <= top + k < scan.rows) << k for k in range(shape.kernel)) for top in tops]
-        rows = Signal(shape.kernel)
+        rows = range(scan.rows)
+        valid = [sum((top + k * shape.dilation in rows) << k for k in range(shape.kernel)) for top in shape.tops]
+        inside = Signal(shape.kernel, name="rows")
         m.d.comb += [
-            rows.eq(scheduled(m, self.step & self.ends.row, self.row, valid, name="rows")),
-            self.top_valid.eq(rows[0]),
+            inside.eq(scheduled(m, self.step & self.ends.row, self.row, valid, name="rows")),
+            self.top_valid.eq(inside[0]),
         ]
-        m.d.comb += self.rows_valid.eq(rows if folding.rows > 1 else rows.bit_select(self.kernel_row, 1))
+        m.d.comb += self.rows_valid.eq(inside if folding.rows > 1 else inside.bit_select(self.kernel_row, 1))
 
     def _pixels(self, m: Module) -> None:
         """Pixels in the image, looked up by the group."""

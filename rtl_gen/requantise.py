@@ -15,30 +15,34 @@ from rtl_gen.credits import CreditedOutput
 from rtl_gen.interfaces import Stage
 from rtl_gen.requantise_multiply import MultiplyUnit
 from rtl_gen.requantise_threshold import ThresholdUnit
-from rtl_gen.requantise_unit import RequantiseUnit
+from rtl_gen.requantise_unit import RequantiseUnit, Values
 from rtl_gen.requantise_values import RequantiseValues
+from rtl_gen.threshold_values import ThresholdValues
 
-__all__ = ["METHODS", "RequantiseStage", "RequantiseUnit", "RequantiseValues", "requantise_unit"]
+__all__ = ["METHODS", "RequantiseStage", "RequantiseUnit", "RequantiseValues", "ThresholdValues", "requantise_unit"]
 
 
-def requantise_unit(
-    values: RequantiseValues, *, name: str, method: str, pixels: int = 1, lanes: int = 1
-) -> RequantiseUnit:
+def requantise_unit(values: Values, *, name: str, method: str, pixels: int = 1, lanes: int = 1) -> RequantiseUnit:
     """Return the free-running unit of a method, "multiply" or "threshold"; both give the same codes.
 
-    For the other parameters and the ports see :class:`rtl_gen.requantise_unit.RequantiseUnit`.
+    Explicit thresholds are not multiplied: ValueError. For the other parameters and the ports see
+    :class:`rtl_gen.requantise_unit.RequantiseUnit`.
     """
-    unit = MultiplyUnit if checked_choice("method", method, METHODS) == "multiply" else ThresholdUnit
-    return unit(values, name=name, pixels=pixels, lanes=lanes)
+    if checked_choice("method", method, METHODS) == "threshold":
+        return ThresholdUnit(values, name=name, pixels=pixels, lanes=lanes)
+    if not isinstance(values, RequantiseValues):
+        raise ValueError(f"method must be threshold for explicit thresholds, not {method!r}")
+    return MultiplyUnit(values, name=name, pixels=pixels, lanes=lanes)
 
 
 class RequantiseStage(Stage):
     """Requantise a stream of accumulators beat by beat; the order of beats and codes is kept.
 
     Formula: ``y = clamp(((x + offset) * multiplier + bias + half) >> shift, low, high)``, see
-    :class:`rtl_gen.requantise_values.RequantiseValues`.
+    :class:`rtl_gen.requantise_values.RequantiseValues`, or a staircase of explicit thresholds, see
+    :class:`rtl_gen.threshold_values.ThresholdValues`.
 
-    Parameters: ``values``; ``input_shape`` with the values' input format and one multiplier a channel;
+    Parameters: ``values``; ``input_shape`` with the values' input format and channels;
     ``method``, "multiply" or "threshold"; ``name``, an identifier that starts the names of memory files.
 
     Latency: the unit's and that of the output FIFO. Throughput: a beat a cycle, ``cycles_per_frame`` =
@@ -47,9 +51,9 @@ class RequantiseStage(Stage):
     Raises: TypeError, ValueError for wrong parameters or a shape that does not go with the values.
     """
 
-    def __init__(self, values: RequantiseValues, input_shape: StreamShape, *, name: str, method: str) -> None:
-        if not isinstance(values, RequantiseValues):
-            raise TypeError(f"values must be RequantiseValues, not {values!r}")
+    def __init__(self, values: Values, input_shape: StreamShape, *, name: str, method: str) -> None:
+        if not isinstance(values, Values):
+            raise TypeError(f"values must be RequantiseValues or ThresholdValues, not {values!r}")
         if not isinstance(input_shape, StreamShape):
             raise TypeError(f"input_shape must be a StreamShape, not {input_shape!r}")
         if input_shape.format != values.input_format:

@@ -1,4 +1,4 @@
-"""Requantisation by comparison with thresholds: a pipelined binary search."""
+"""Codes by comparison with thresholds, those of a requantisation or explicit ones: a pipelined binary search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from mixq.plan.sum_widths import threshold_format
 from rtl_gen.interfaces import merged_images
 from rtl_gen.names import joined_name
 from rtl_gen.pipeline import delayed
-from rtl_gen.requantise_unit import RequantiseUnit, amaranth_shape
-from rtl_gen.requantise_values import RequantiseValues
+from rtl_gen.requantise_unit import RequantiseUnit, Values, amaranth_shape
 from rtl_gen.rom import Rom
 
 
@@ -32,9 +31,9 @@ class _LaneTable:
     rows: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, values: RequantiseValues, lane: int, lanes: int) -> _LaneTable:
+    def of(cls, values: Values, lane: int, lanes: int) -> _LaneTable:
         channels = values.lane_channels(lane, lanes)
-        falling = [values.multiplier[channel] < 0 for channel in channels]
+        falling = [values.falls(channel) for channel in channels]
         format = threshold_format(values.input_format, rises=not all(falling), falls=any(falling))
         low, high = format.low, format.high - 1
         rows = [values.thresholds(channel, low, high)[1] for channel in channels]
@@ -66,22 +65,26 @@ class _LaneTable:
 
 
 class ThresholdUnit(RequantiseUnit):
-    """Requantisation by binary search among the 2^bits - 1 thresholds of a channel.
+    """Binary search among the thresholds of a channel: 2^bits - 1 of them for every code of so many bits.
 
     Each level reads one threshold (from constants where there is one group and one threshold, else from a
-    memory) and compares: one bit of the code a level, most significant first. Level ``n`` has a memory of
-    2^n thresholds a channel for every pixel and lane; the first level's is shared by all of them.
+    memory) and compares: one bit of the count of those that are reached, most significant first. Level
+    ``n`` has a memory of 2^n thresholds a channel for every pixel and lane; the first level's is shared by all of
+    them. Where the channels begin with different codes, these come from a memory behind the last level and are
+    added.
 
-    ``latency``: for each bit of the code the memory's 1 or 2 cycles (0 for constants) and 1 for the
-    comparison; at least 1. For the rest see :class:`rtl_gen.requantise_unit.RequantiseUnit`.
+    ``latency``: for each bit of the count the memory's 1 or 2 cycles (0 for constants) and 1 for the
+    comparison; at least 1; and 2 or 3 for codes of each channel's own. For the rest see
+    :class:`rtl_gen.requantise_unit.RequantiseUnit`.
     """
 
-    def __init__(self, values: RequantiseValues, *, name: str, pixels: int = 1, lanes: int = 1) -> None:
+    def __init__(self, values: Values, *, name: str, pixels: int = 1, lanes: int = 1) -> None:
         super().__init__(values, name=name, pixels=pixels, lanes=lanes)
         self._tables = [_LaneTable.of(values, lane, lanes) for lane in range(lanes)]
         self._levels = ceil_log2(values.steps + 1)
         self._latencies = [self._level_latency(level) for level in range(self._levels)]
         self._roms = self._memories()
+        self._bases = self._base_memory()
 
     def _style(self, level: int) -> str:
         depth = self.groups << level
@@ -113,6 +116,22 @@ class ThresholdUnit(RequantiseUnit):
                     roms[level, pixel, lane] = self._rom(name, width, words, self._style(level))
         return roms
 
+    def _base_memory(self) -> Rom | None:
+        """Memory of the codes that the channels begin with, all lanes side by side; None where a lane has but one."""
+        bases = [
+            [self.values.base(channel) for channel in self.values.lane_channels(lane, self._lanes)]
+            for lane in range(self._lanes)
+        ]
+        if all(len(set(row)) == 1 for row in bases):
+            return None
+        width = self.values.output_format.width
+        words = [
+            sum((base & (1 << width) - 1) << lane * width for lane, base in enumerate(group))
+            for group in zip(*bases, strict=True)
+        ]
+        style = memory_style(width * self._lanes, self.groups)
+        return self._rom(joined_name(self._name, "bases"), width * self._lanes, words, style)
+
     @staticmethod
     def _rom(name: str, width: int, words: list[int], style: str) -> Rom:
         return Rom(name, width, len(words), words, style=style, output_register=style == "block")
@@ -120,12 +139,12 @@ class ThresholdUnit(RequantiseUnit):
     @property
     def latency(self) -> int:
         """Cycles from ``valid`` to ``y_valid``."""
-        return max(1, sum(self._latencies))
+        return max(1, sum(self._latencies)) + (0 if self._bases is None else self._bases.latency + 1)
 
     @property
     def memory_images(self) -> dict[str, str]:
         """Memory files: bare file name -> text."""
-        return merged_images(self._roms.values())
+        return merged_images([*self._roms.values(), *([] if self._bases is None else [self._bases])])
 
     def elaborate(self, platform: Any) -> Module:
         """Chain the levels: each one adds a bit to the codes of all pixels and lanes."""
@@ -152,10 +171,27 @@ class ThresholdUnit(RequantiseUnit):
                 x[at] = delayed(m, u, 1, name=f"u_{label}")
                 codes[at] = Cat(reached, delayed(m, codes[at], wait + 1, name=f"code_{label}"))
             group = delayed(m, group, wait + 1, name=f"group_level{level}")
-        for at in positions:
-            self.place(m, *at, self.values.output_format.low + codes[at])
+        self._place_codes(m, group, codes)
         self.drive_valid(m)
         return m
+
+    def _place_codes(self, m: Module, group: Any, counts: dict[tuple[int, int], Any]) -> None:
+        """Drive the codes of counts of thresholds that are reached; group: that of the counts."""
+        shift = self.values.scale - 1
+        added = {at: Cat(Const(0, shift), count) for at, count in counts.items()}
+        rom, width = self._bases, self.values.output_format.width
+        if rom is None:
+            for at, count in added.items():
+                self.place(m, *at, self.values.base(at[1]) + count)
+            return
+        m.submodules.bases = rom
+        m.d.comb += rom.addr.eq(group)
+        for (pixel, lane), count in added.items():
+            label = f"pixel{pixel}_lane{lane}"
+            late = delayed(m, count, rom.latency, name=f"count_{label}")
+            code = Signal(width, name=f"sum_{label}", reset_less=True)
+            m.d.sync += code.eq(rom.data.word_select(lane, width) + late)
+            self.place(m, pixel, lane, code)
 
     def _rising(self, m: Module, table: _LaneTable, x: Any, word: Any, label: str) -> Any:
         """Return u: x, or its complement in the channels whose multiplier is negative."""

@@ -14,6 +14,10 @@ from rtl_gen.checks import checked_int
 from rtl_gen.names import checked_name
 from rtl_gen.pipeline import delayed
 from rtl_gen.requantise_values import RequantiseValues
+from rtl_gen.threshold_values import ThresholdValues
+
+Values = RequantiseValues | ThresholdValues
+"""Numbers that tell the codes of accumulators."""
 
 
 def amaranth_shape(format: IntFormat) -> Any:
@@ -24,7 +28,8 @@ def amaranth_shape(format: IntFormat) -> Any:
 class RequantiseUnit(wiring.Component):
     """Free-running requantisation of ``pixels`` x ``lanes`` accumulators a cycle; it never stalls.
 
-    Formula: that of :class:`rtl_gen.requantise_values.RequantiseValues`.
+    Formula: that of its values, :class:`rtl_gen.requantise_values.RequantiseValues` or
+    :class:`rtl_gen.threshold_values.ThresholdValues`.
 
     Parameters: ``values``; ``name``, an identifier that starts the names of its memory files; ``pixels`` and
     ``lanes`` of a beat: lane ``l`` of group ``g`` is channel ``g * lanes + l``, and ``lanes`` divides the
@@ -37,9 +42,9 @@ class RequantiseUnit(wiring.Component):
     Raises: TypeError, ValueError for wrong parameters.
     """
 
-    def __init__(self, values: RequantiseValues, *, name: str, pixels: int = 1, lanes: int = 1) -> None:
-        if not isinstance(values, RequantiseValues):
-            raise TypeError(f"values must be RequantiseValues, not {values!r}")
+    def __init__(self, values: Values, *, name: str, pixels: int = 1, lanes: int = 1) -> None:
+        if not isinstance(values, Values):
+            raise TypeError(f"values must be RequantiseValues or ThresholdValues, not {values!r}")
         self._values = values
         self._name = checked_name("name", name)
         self._pixels = checked_int("pixels", pixels, low=1)
@@ -59,7 +64,7 @@ class RequantiseUnit(wiring.Component):
         )
 
     @property
-    def values(self) -> RequantiseValues:
+    def values(self) -> Values:
         """The numbers."""
         return self._values
 

@@ -33,12 +33,12 @@ class RequantiseValues:
     offset: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "multiplier", _integers("multiplier", self.multiplier))
+        object.__setattr__(self, "multiplier", integers("multiplier", self.multiplier))
         channels = len(self.multiplier)
         if not channels:
             raise ValueError(f"multiplier must have one value a channel, not {self.multiplier!r}")
-        object.__setattr__(self, "bias", _integers("bias", self.bias))
-        offset = (0,) * channels if self.offset is None else _integers("offset", self.offset)
+        object.__setattr__(self, "bias", integers("bias", self.bias))
+        offset = (0,) * channels if self.offset is None else integers("offset", self.offset)
         object.__setattr__(self, "offset", offset)
         for name in ("bias", "offset"):
             if len(getattr(self, name)) != channels:
@@ -57,6 +57,19 @@ class RequantiseValues:
     def steps(self) -> int:
         """Output codes less one: thresholds of a channel."""
         return self.output_format.high - self.output_format.low
+
+    @property
+    def scale(self) -> int:
+        """What a threshold that is reached adds to the code."""
+        return 1
+
+    def base(self, channel: int) -> int:
+        """Return the code of a channel where no threshold is reached."""
+        return self.output_format.low
+
+    def falls(self, channel: int) -> bool:
+        """Return whether the complement of the input is compared: y falls as x rises."""
+        return self.multiplier[channel] < 0
 
     def constant(self, channel: int) -> int:
         """Return B of ``y = clamp((x * multiplier + B) >> shift)``: bias, half and offset * multiplier."""
@@ -90,10 +103,11 @@ class RequantiseValues:
             else:
                 threshold = low if needed <= 0 else high + 1
             result.append(min(max(threshold, low), high + 1))
-        return multiplier < 0, tuple(result)
+        return self.falls(channel), tuple(result)
 
 
-def _integers(name: str, values: Iterable[int]) -> tuple[int, ...]:
+def integers(name: str, values: Iterable[int]) -> tuple[int, ...]:
+    """Return values of any size as Python integers. Raises: TypeError for others, naming the parameter."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a sequence of integers, not {values!r}")
     # Python integers: products of 48-bit accumulators with 32-bit multipliers do not fit in 64 bits.

@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
                 "granted": In(1),
                 "credit": In(1),
                 "step": Out(1),
-                "ends": Out(Ends()),
+                "ends": Out(Ends(folding)),
                 "row": Out(range(scan.out_rows)),
                 "group": Out(range(scan.steps)),
                 "kernel_row": Out(range(shape.kernel // folding.rows)),
@@ -84,6 +84,9 @@ class Sequencer(wiring.Component):
         word_end = nested_loop(m, step, word, words)
         pass_end = nested_loop(m, step, self.kernel_row, kernel_rows, inner=word_end)
         block_end = nested_loop(m, step, tap_pass, folding.packing.passes, inner=pass_end)
+        if folding.splits_inputs:
+            share = Signal(range(folding.shared_folds), name="share_fold")
+            m.d.comb += ends.share.eq(nested_loop(m, step, share, folding.shared_folds, inner=block_end).now)
         row_end = nested_loop(m, step, self.group, scan.steps, inner=group_end)
         frame_end = nested_loop(m, step, self.row, scan.out_rows, inner=row_end)
         loop_counter(m, step & block_end.now, fold, folding.folds)

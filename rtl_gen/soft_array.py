@@ -33,7 +33,7 @@ def _members(folding: Folding, sum_bits: int) -> dict[str, Any]:
     packing = folding.packing
     return {
         "weight": In(range(folding.weight_depth)),
-        "codes": In(unsigned(folding.simd * packing.pixels * packing.act_bits)),
+        "codes": In(unsigned(folding.inputs * packing.pixels * packing.act_bits)),
         "go_on": In(1),
         "sums": Out(unsigned(folding.columns * packing.positions * sum_bits)),
     }
@@ -42,8 +42,8 @@ def _members(folding: Folding, sum_bits: int) -> dict[str, Any]:
 class SoftArray(wiring.Component):
     """A multiplier of look-up tables for every weight and pixel of a step, and a tree for each sum.
 
-    Parameters: folding; weights (C_out, C_in, K, K), C_in in the order of the stream; sum_bits, which hold every
-    finished sum: all sums are modulo 2^sum_bits; name, of the layer, for the memory file.
+    Parameters: folding; weights (C_out, C_in / groups, K, K), C_in in the order of the stream; sum_bits, which hold
+    every finished sum: all sums are modulo 2^sum_bits; name, of the layer, for the memory file.
 
     Members
     -------
@@ -101,7 +101,8 @@ class SoftArray(wiring.Component):
         for column in range(folding.columns):
             terms: list[list[Term]] = [[] for _ in range(packing.positions)]
             for term in range(folding.simd):
-                codes = self.codes.word_select(term, packing.pixels * packing.act_bits)
+                place = folding.input_term(folding.group_of(column), term)
+                codes = self.codes.word_select(place, packing.pixels * packing.act_bits)
                 activations = [codes.word_select(n, packing.act_bits) for n in range(packing.pixels)]
                 for tap in range(packing.taps):
                     weight = word.word_select((column * folding.simd + term) * packing.taps + tap, bits)

@@ -244,7 +244,7 @@ def cascade_units() -> dict[str, wiring.Component]:
     for columns in COLUMNS:
         folding = cascade_folding(columns)
         shape = folding.shape
-        weights = np.ones((shape.out_channels, shape.in_channels, shape.kernel, shape.kernel), np.int64)
+        weights = np.ones(shape.weight_shape, np.int64)
         units[f"array_{columns}"] = MacArray(folding, weights, name=f"array_{columns}")
         units[f"sums_{columns}"] = LaneAccumulator(folding, ACCUMULATOR)
     units["chain"] = PackedChain(folding.dsp_packing, length=folding.cascade, accumulate=folding.accumulate)
