@@ -205,8 +205,8 @@ _SUPPORTED = (
 )
 
 _REWRITES: dict[Any, str] = {
-    nn.Conv2d: "use QuantConv2d, or mixq.quantise_module on the whole model",
-    nn.Linear: "use QuantLinear, or mixq.quantise_module on the whole model",
+    nn.Conv2d: "use QuantConv2d",
+    nn.Linear: "use QuantLinear",
     nn.PixelUnshuffle: "use SpaceToDepth, whose channels come block by block",
     nn.ConvTranspose2d: "use nn.Upsample(scale_factor=2) and a QuantConv2d",
     **dict.fromkeys((nn.Hardswish, nn.SiLU, nn.GELU, nn.ELU, nn.PReLU, nn.Mish), "use nn.ReLU or nn.LeakyReLU"),

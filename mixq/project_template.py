@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mixq.networks import NetworkTable, network
 
@@ -138,6 +138,20 @@ _DACSDC = _Start(
 """,
 )
 
+_OWN = replace(
+    _DACSDC,
+    data="""\
+  # MixQ has no data set of this network's images: name a function of yours that returns one, see docs/data.md.
+  name: my_data:load
+  # options: {}             # arguments of the function
+""",
+)
+
+_BUDGET = "  method: budget            # or edmips, the published method"
+_EDMIPS = """\
+  method: edmips            # the published method; the method budget is for chains of layers alone
+  decay_c: 0.00003          # weight of the complexity in the loss; more makes narrower widths"""
+
 _FILE = """\
 # A project of MixQ. Paths are relative to this file. All keys are in docs/project-file.md.
 #
@@ -162,7 +176,7 @@ weight_range: narrow        # weights of 4 bits and more without the most negati
 seed: 0                     # of the search and the training
 
 search:
-  method: budget            # or edmips, the published method
+{method}
   weight_widths: [2, 3, 4, 5, 6, 7, 8]   # bits that weights may have
   act_widths: [2, 3, 4, 5, 6, 7, 8]      # bits that each layer's input may have
   tolerance: 0.05           # without a budget: the fastest widths whose predicted loss is so close to the least
@@ -181,9 +195,11 @@ def project_template(name: str) -> str:
         UserError: no network is called so.
     """
     table = network(name)
-    return _FILE.format(name=table.name.replace("_", "-"), network=table.name, start=_start(table))
+    method = _BUDGET if table.is_chain else _EDMIPS
+    return _FILE.format(name=table.name.replace("_", "-"), network=table.name, start=_start(table), method=method)
 
 
 def _start(table: NetworkTable) -> _Start:
     """By the images: what a network of the tables is for follows from them."""
-    return {(1, 8, 8): _DIGITS, (3, 32, 32): _CIFAR10}.get(table.input_shape, _DACSDC)
+    starts = {(1, 8, 8): _DIGITS, (3, 32, 32): _CIFAR10, (3, 160, 320): _DACSDC}
+    return starts.get(table.input_shape, _OWN)

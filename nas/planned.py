@@ -45,6 +45,34 @@ def planned(
     return planner.plan(max_cycles=max_cycles)
 
 
+def predicted(
+    table: NetworkTable,
+    widths: tuple[Sequence[int], Sequence[int]],
+    hardware: Hardware,
+    weight_range: WeightRange,
+) -> dict[str, float]:
+    """``cycles`` of a frame and ``fps`` of the fastest design of a network with these widths.
+
+    Nothing where no stages are built for one of its layers.
+
+    Raises CheckFailed where nothing fits.
+    """
+    try:
+        cycles = planned(table, *widths, hardware, weight_range).cycles
+    except UserError:
+        return {}
+    return {"cycles": cycles, "fps": hardware.fps(cycles)}
+
+
+def check_chain(table: NetworkTable) -> None:
+    """UserError for a network that the method "budget" does not search: its ways are those of chains."""
+    if not table.is_chain:
+        raise UserError(
+            f"the method budget searches chains of convolutions, dense layers and max-pooling alone, and {table.name} "
+            "is none: give search.method edmips, with a decay_c"
+        )
+
+
 def cycle_range(space: SearchSpace, config: SearchConfig, hardware: Hardware) -> tuple[int, int]:
     """The least and the most cycles that the search has to look at.
 

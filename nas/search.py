@@ -37,7 +37,7 @@ from nas.config import Hardware, SearchConfig
 from nas.edmips import Density
 from nas.extension import EdmipsConfig, EdmipsExtension
 from nas.objective import CycleObjective
-from nas.planned import cycle_range, planned
+from nas.planned import check_chain, cycle_range, planned, predicted
 from nas.program import Allocation, WidthProgram
 from nas.sensitivity import Evaluate, Sensitivities, batch_loss, measure, predicted_losses
 from nas.space import SearchSpace
@@ -90,7 +90,8 @@ def search(
     Raises:
         ValueError: ``ways`` are those of another search.
         CheckFailed: a budget that no widths can meet; the message names the nearest that can be.
-        UserError: the data does not fit the network; ``run_dir`` holds another search.
+        UserError: the data does not fit the network; ``run_dir`` holds another search; the method "budget" for a
+            network with branches.
     """
     shape = dataset.train.images.shape[1:]
     if tuple(shape) != table.input_shape:
@@ -98,6 +99,8 @@ def search(
             f"the images of {dataset.name} have the shape {shape}; {table.name} takes {table.input_shape}: "
             "choose another data set, or a network for its images"
         )
+    if config.method == "budget":
+        check_chain(table)
     run = _Search(table, dataset, config, recipe, hardware, run_dir, device, report or _silent)
     if config.method == "edmips":
         return run.published(fresh)
@@ -111,9 +114,10 @@ def list_ways(
 
     They depend neither on data nor on a quantiser or seed.
 
-    Raises CheckFailed where nothing fits, as `search` does.
+    Raises CheckFailed where nothing fits, and UserError for networks with branches, as `search` does.
     """
     space = SearchSpace(table, weight_widths=config.weight_widths, act_widths=config.act_widths)
+    check_chain(table)
     told = report or _silent
 
     def listed(done: int, total: int) -> None:
@@ -189,8 +193,7 @@ class _Search:
             extension = EdmipsExtension(self._supernet, penalty, density=mixq_density(self._hardware, config))
         self._train(extension, fresh)
         widths = self._supernet.argmax()
-        cycles = planned(self._table, *widths, self._hardware, config.weight_range).cycles
-        allocation = self._allocation(widths, {"cycles": cycles, "fps": self._hardware.fps(cycles)})
+        allocation = self._allocation(widths, predicted(self._table, widths, self._hardware, config.weight_range))
         return SearchResult(allocations=(allocation,))
 
     def budgeted(self, jobs: int, fresh: bool, ways: WidthNetwork | None) -> SearchResult:

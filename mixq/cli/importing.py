@@ -1,4 +1,4 @@
-"""``mixq import``: from a checkpoint, random weights or a graph folder to a build folder."""
+"""``mixq import``: from a checkpoint, random weights, a QONNX file or a graph folder to a build folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def import_network(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="random:SEED, a checkpoint (.pt, .npz, .safetensors) or a folder with a graph.",
+            help="random:SEED, a checkpoint (.pt, .npz, .safetensors), a QONNX file (.onnx) or a folder with a graph.",
         ),
     ],
     out: Annotated[Path, typer.Option("--out", metavar="BUILD_DIR", help="The build folder to write.")],
@@ -44,6 +44,7 @@ def import_network(
     act_bits: options.ActBits = None,
     weight_range: options.WeightRangeName = None,
     quantizer: options.QuantizerName = None,
+    channel_order: options.ChannelOrderName = None,
     images: Annotated[
         Path | None,
         typer.Option(metavar="FILE.npy", help="8-bit images (frames, C, H, W) for the reference; random by default."),
@@ -60,19 +61,16 @@ def import_network(
     weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
     folder = BuildFolder(out)
     if not source:
-        raise UserError("SOURCE is empty; give random:SEED, a checkpoint or a folder with a graph")
-    if source.lower().endswith((".onnx", ".qonnx")):
-        raise UserError(
-            f"{source}: ONNX files are not supported yet; give a checkpoint (.pt, .npz, .safetensors) or random:SEED "
-            "with --network, or a folder with graph.json"
-        )
-    if Path(source).is_dir():
+        raise UserError("SOURCE is empty; give random:SEED, a checkpoint, a QONNX file or a folder with a graph")
+    onnx = source.lower().endswith((".onnx", ".qonnx"))
+    if onnx or Path(source).is_dir():
         given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
-        given |= {"--weight-range": weight_range, "--quantizer": quantizer}
+        given |= {"--weight-range": weight_range, "--quantizer": quantizer, "--channel-order": channel_order}
         unused = [name for name, value in given.items() if value is not None]
         if unused:
-            raise UserError(f"{', '.join(unused)} cannot change the graph in the folder {source}; leave it out")
-        graph = _copy_graph(Path(source), folder, images)
+            place = "file" if onnx else "folder"
+            raise UserError(f"{', '.join(unused)} cannot change the graph in the {place} {source}; leave it out")
+        graph = _copy_graph(Path(source), folder, images, onnx=onnx)
     else:
         model = models.load_model(
             source,
@@ -83,19 +81,20 @@ def import_network(
             weight_range=weight_range,
             quantizer=quantizer,
         )
-        graph = _import_model(model, folder, models.checkpoint_origin(source), images)
+        told: dict[str, str] = {} if channel_order is None else {"channel_order": channel_order}
+        graph = _import_model(model, folder, models.checkpoint_origin(source), images, told)
     write_counts(folder, graph)
     _show(folder, graph)
 
 
-def _import_model(model: Any, folder: BuildFolder, origin: str, images: Path | None) -> Graph:
+def _import_model(model: Any, folder: BuildFolder, origin: str, images: Path | None, told: dict[str, str]) -> Graph:
     """Lower a model; the reference's images are the user's, or random."""
     from mixq.data import Samples
 
     macs = sum(layer.macs for layer in model.table.counts())
     pixels = _pixels(images, model.input_shape, FRAMES if macs < LARGE_MACS else FRAMES_OF_LARGE)
     samples = Samples(pixels, np.zeros(len(pixels), np.int64))
-    return models.write_model(folder, model, origin=origin, pixels=pixels, samples=samples, classify=False)
+    return models.write_model(folder, model, origin=origin, pixels=pixels, samples=samples, classify=False, told=told)
 
 
 def _pixels(images: Path | None, shape: models.Shape, frames: int) -> npt.NDArray[np.uint8]:
@@ -109,9 +108,9 @@ def _pixels(images: Path | None, shape: models.Shape, frames: int) -> npt.NDArra
     return found.astype(np.uint8)
 
 
-def _copy_graph(source: Path, folder: BuildFolder, images: Path | None) -> Graph:
-    """Copy a graph, with frames for verification; there is no PyTorch model to say what comes out."""
-    graph = Graph.load(source)
+def _copy_graph(source: Path, folder: BuildFolder, images: Path | None, *, onnx: bool) -> Graph:
+    """Copy a graph or read a QONNX file, with frames for verification; no PyTorch model says what comes out."""
+    graph = _read_qonnx(source) if onnx else Graph.load(source)
     format = graph.tensor(graph.input).format
     if images is None:
         shape = (FRAMES, *graph.tensor(graph.input).shape)
@@ -130,6 +129,13 @@ def _copy_graph(source: Path, folder: BuildFolder, images: Path | None) -> Graph
         folder.expected.unlink(missing_ok=True)
         write_array(folder.codes, codes.astype(np.uint8) if format.low == 0 and format.high <= 255 else codes)
     return graph
+
+
+def _read_qonnx(source: Path) -> Graph:
+    """Read a QONNX file; here alone is onnx loaded."""
+    from mixq.qonnx import read_qonnx
+
+    return read_qonnx(source)
 
 
 def _show(folder: BuildFolder, graph: Graph) -> None:

@@ -88,11 +88,13 @@ def write_model(
     pixels: npt.NDArray[np.uint8],
     samples: Samples,
     classify: bool,
+    told: dict[str, str] | None = None,
 ) -> Graph:
     """Lower ``model`` into ``folder``: graph, checkpoint, reference vectors, ``report/conversion.json``.
 
     origin: text for the graph's metadata. pixels: frames of the reference, uint8 (N, C, H, W). samples, classify: what
-    the training model and the integer model are compared on, see :func:`mixq.conversion.measure_conversion`.
+    the training model and the integer model are compared on, see :func:`mixq.conversion.measure_conversion`. told:
+    further metadata of the graph.
 
     Raises CheckFailed where interpreter and converted model differ, or where the integer model is further from the
     training model than rounding explains.
@@ -103,7 +105,7 @@ def write_model(
     from mixq.lowering import lower
     from mixq.reference import write_reference
 
-    graph = lower(model, metadata=_metadata(model, origin))
+    graph = lower(model, metadata={**_metadata(model, origin), **(told or {})})
     converted = ConvertedModel(model)
     folder.start(graph)
     folder.checkpoint.parent.mkdir(exist_ok=True)

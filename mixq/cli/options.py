@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,8 +48,18 @@ QuantizerName = Annotated[
     typer.Option(
         "--quantizer",
         metavar="|".join(QUANTIZER_KINDS),
-        help="How the steps of weights and activations are found: fixed for Gaussian values (hwgq) or learned (lsq); "
-        "by default the checkpoint's, or else hwgq.",
+        help="How the steps of weights and activations are found: fixed for Gaussian values (hwgq), learned (lsq), or "
+        "those of published DoReFa checkpoints (dorefa, dorefa-pow2); by default the checkpoint's, or else hwgq.",
+    ),
+]
+
+ChannelOrderName = Annotated[
+    Literal["rgb", "bgr"] | None,
+    typer.Option(
+        "--channel-order",
+        metavar="rgb|bgr",
+        help="Order of the colours that the network was trained with, noted in the graph's metadata: images for it "
+        "must come in this order. By default rgb.",
     ),
 ]
 

@@ -20,7 +20,7 @@ class LayerRow:
 
     source, target: the tensors that it reads and gives out. macs: multiplications by weights in a frame. cycles,
     estimated: of the plan, None without one. counted: by synthesis, None where it has not run or not found
-    the layer. bottleneck: whether it is the slowest, or one of several.
+    the layer. padding: at top, left, bottom, right. bottleneck: whether it is the slowest, or one of several.
     """
 
     name: str
@@ -31,7 +31,9 @@ class LayerRow:
     weights: int
     kernel: int | None
     stride: int
-    padding: int
+    padding: tuple[int, int, int, int]
+    groups: int
+    dilation: int
     weight_bits: int | None
     act_bits: int
     layer: LayerPlan | None
@@ -72,11 +74,16 @@ class LayerRow:
 
     @property
     def kind(self) -> str:
-        """The operation with its kernel, e.g. ``conv 3×3, stride 2``."""
+        """The operation with its kernel, e.g. ``conv 3×3, depthwise, stride 2``."""
         words = self.op.replace("_", "-")
         if self.kernel is not None and self.op != "dense":
             words += f" {self.kernel}{TIMES}{self.kernel}"
-        return words + (f", stride {self.stride}" if self.stride > 1 else "")
+        if self.groups > 1:
+            words += ", depthwise" if self.groups == self.source.shape[0] else f", {self.groups} groups"
+        for name in ("stride", "dilation"):
+            number = getattr(self, name)
+            words += f", {name} {number}" if number > 1 else ""
+        return words
 
 
 def packing_name(packing: Packing | SoftMultipliers) -> str:
@@ -163,7 +170,9 @@ def _row(
         weights=int(node.weights.size) if isinstance(node, Conv | Dense) else 0,
         kernel=node.kernel if isinstance(node, Conv | MaxPool) else None,
         stride=node.stride if isinstance(node, Conv | MaxPool) else 1,
-        padding=node.sides[0] if isinstance(node, Conv) else 0,
+        padding=node.sides if isinstance(node, Conv) else (0, 0, 0, 0),
+        groups=node.groups if isinstance(node, Conv) else 1,
+        dilation=node.dilation if isinstance(node, Conv) else 1,
         weight_bits=node.weight_format.width if isinstance(node, Conv | Dense) and weighted else None,
         act_bits=source.format.width,
         layer=layer,

@@ -1,0 +1,73 @@
+"""From a file to a checked ONNX model and its constants; what ONNX's own checker lets pass is checked here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import numpy_helper
+
+from mixq.errors import UserError
+
+MAX_BYTES = 1 << 30
+"""Largest file that is read."""
+
+
+def load_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Return the model in a file; UserError, naming the file, when it is none, too large or not readable."""
+    file = Path(path)
+    try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise UserError(f"{file} must have at most {MAX_BYTES} bytes, not {size}")
+        model = onnx.ModelProto()
+        model.ParseFromString(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    except DecodeError as error:
+        raise UserError(f"{file} is no ONNX file, or a damaged one; export the model again") from error
+    if not model.graph.node:
+        raise UserError(f"{file} has no nodes: no ONNX model, or an empty one; export the model again")
+    return model
+
+
+def read_constants(model: onnx.ModelProto, path: object) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the initialisers by name; UserError for data in other files, damaged data, NaN or infinity."""
+    return {tensor.name: read_tensor(tensor, path) for tensor in model.graph.initializer}
+
+
+def read_tensor(tensor: onnx.TensorProto, path: object) -> np.ndarray[Any, Any]:
+    """Return a constant's values; UserError as :func:`read_constants`."""
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        raise UserError(f"{path}: constant {tensor.name!r} lies in another file; save the model as one file")
+    try:
+        values = numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise UserError(f"{path}: constant {tensor.name!r} is damaged; export the model again") from error
+    if values.dtype.kind not in "fiub":
+        raise UserError(f"{path}: constant {tensor.name!r} must hold numbers, not {values.dtype}")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise UserError(f"{path}: constant {tensor.name!r} holds NaN or infinity; export finite values")
+    return values
+
+
+def input_shape(model: onnx.ModelProto, constants: dict[str, Any], path: object) -> tuple[str, tuple[int, ...]]:
+    """Return the name and shape of the one input that is no constant, batch axis left out."""
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise UserError(
+            f"{path} must have one input and one output, not {len(inputs)} and {len(model.graph.output)}; "
+            "export one branch at a time"
+        )
+    axes = inputs[0].type.tensor_type.shape.dim
+    shape = tuple(axis.dim_value for axis in axes[1:])
+    if len(axes) not in (2, 4) or min(shape) < 1:
+        raise UserError(
+            f"{path}: input {inputs[0].name!r} must have the known shape (N, C, H, W) or (N, features); "
+            "export with fixed axes"
+        )
+    return inputs[0].name, shape
