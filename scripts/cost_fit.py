@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 
 import numpy as np
 from scipy.optimize import nnls
 
 from mixq.board import Resources
-from mixq.plan import estimate, layer_features, stage_features
+from mixq.plan import estimate, layer_features, spatial_features, stage_features
 from mixq.plan.cost_model import TERMS, Agreement, CostModel
 from mixq.plan.layer_features import Terms
 from mixq.plan.stage_features import Constants, Scale
-from mixq.plan.sum_widths import exact_sum_bits, reach
-from scripts.cost_samples import Sample, ends_of, layer_scaling, layer_weights, requantise_values, stream_of
+from mixq.plan.sum_widths import exact_sum_bits, reach, threshold_format
+from scripts.cost_samples import (
+    Sample,
+    ends_of,
+    layer_scaling,
+    layer_weights,
+    requantise_values,
+    stream_of,
+    threshold_values,
+)
 from sim.stage_costs import CONTROL, StageCounts
 
 _SMALL = 0.03
@@ -48,6 +56,30 @@ def alone_scale(sample: Sample) -> Scale:
     return Scale.of(Constants.of(values.multiplier, values.bias), **sizes, pixels=1, lanes=spec["lanes"])
 
 
+def stairs_scale(sample: Sample) -> Scale:
+    """Sampled explicit thresholds on their own."""
+    values, spec = threshold_values(sample), sample.spec
+    falls = [step < 0 for step in values.step]
+    constants = Constants.of_steps(spec["count"], values.first, values.step)
+    return Scale.of(
+        constants,
+        bits=spec["bits"],
+        shift=0,
+        out_bits=values.output_format.width,
+        pixels=1,
+        lanes=spec["lanes"],
+        threshold_bits=threshold_format(values.input_format, rises=not all(falls), falls=any(falls)).width,
+    )
+
+
+_ALONE: dict[str, Callable[[Sample], Scale]] = {
+    "requantise": alone_scale,
+    "parallel": alone_scale,
+    "stairs": stairs_scale,
+}
+"""Kinds that make codes of sums on their own."""
+
+
 def components(sample: Sample, *, apart: bool = False) -> dict[str, Terms]:
     """The terms of a sample's components, by the names of :data:`mixq.plan.cost_model.TERMS`.
 
@@ -65,10 +97,16 @@ def components(sample: Sample, *, apart: bool = False) -> dict[str, Terms]:
             **estimate.requantise_components(scale, spec["method"]),
             "fifo": stage_features.fifo(scale.out_bits * folding.out_pixels * folding.out_lanes, depth),
         }
-    if kind in ("requantise", "parallel"):
-        scale = alone_scale(sample)
-        own = {"alone": stage_features.alone(scale, spec["method"])}
-        return {**estimate.requantise_components(scale, spec["method"]), **own}
+    if kind in _ALONE:
+        scale, method = _ALONE[kind](sample), spec.get("method", "threshold")
+        own = {"alone": stage_features.alone(scale, method)}
+        return {**estimate.requantise_components(scale, method), **own}
+    if kind == "sum_pool":
+        return {kind: spatial_features.sum_pool(stream_of(spec), (spec["kernel"],) * 2)[0]}
+    if kind == "space_to_depth":
+        return {kind: spatial_features.space_to_depth(stream_of(spec), spec["block"])[0]}
+    if kind == "upsample":
+        return {kind: spatial_features.upsample(stream_of(spec), spec["factor"])[0]}
     if kind == "max_pool":
         return {kind: stage_features.max_pool(stream_of(spec), spec["kernel"], spec["stride"])[0]}
     if kind == "shell":
@@ -88,10 +126,10 @@ def counted(sample: Sample, counts: StageCounts) -> dict[str, Resources]:
         if unknown:
             raise ValueError(f"components must have terms in the model, not {unknown!r}")
         return found
-    if sample.kind in ("requantise", "parallel"):
+    if sample.kind in _ALONE:
         parts = counts.components
         return {
-            sample.spec["method"]: parts["unit"],
+            sample.spec.get("method", "threshold"): parts["unit"],
             "requantise_memory": parts.get("unit_memory", Resources()),
             "alone": parts["output"] + parts[CONTROL],
         }
@@ -104,8 +142,14 @@ def estimated(sample: Sample) -> Resources:
     if kind == "convolution":
         bits, scale = layer_numbers(sample)
         return estimate.layer(sample.folding, bits, scale, spec["method"])
-    if kind in ("requantise", "parallel"):
-        return estimate.requantise_alone(alone_scale(sample), spec["method"])
+    if kind in _ALONE:
+        return estimate.requantise_alone(_ALONE[kind](sample), spec.get("method", "threshold"))
+    if kind == "sum_pool":
+        return estimate.sum_pool(stream_of(spec), (spec["kernel"],) * 2)
+    if kind == "space_to_depth":
+        return estimate.space_to_depth(stream_of(spec), spec["block"])
+    if kind == "upsample":
+        return estimate.upsample(stream_of(spec), spec["factor"])
     if kind == "max_pool":
         return estimate.max_pool(stream_of(spec), spec["kernel"], spec["stride"])
     if kind == "shell":
@@ -119,6 +163,9 @@ def fitted(rows: Iterable[tuple[Sample, StageCounts]]) -> dict[str, tuple[tuple[
     """Coefficients of every component, of look-up tables and of flip-flops."""
     data: dict[str, list[tuple[Terms, Resources, Resources]]] = defaultdict(list)
     for sample, counts in rows:
+        if sample.kind == "stairs":
+            # The unit of other thresholds, which is fitted already.
+            continue
         found = counted(sample, counts)
         for name, terms in components(sample, apart=True).items():
             data[name].append((terms, found.get(name, Resources()), counts.flat))

@@ -27,7 +27,10 @@ from rtl_gen.converters import converter
 from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.interfaces import stage_signature
 from rtl_gen.max_pool import MaxPoolStage
-from rtl_gen.requantise import RequantiseStage, RequantiseValues
+from rtl_gen.requantise import RequantiseStage, RequantiseValues, ThresholdValues
+from rtl_gen.space_to_depth import SpaceToDepthStage
+from rtl_gen.sum_pool import SumPoolStage
+from rtl_gen.upsample import UpsampleStage
 
 IntArray = npt.NDArray[np.int64]
 
@@ -77,6 +80,9 @@ def convolutions(seed: int, count: int, prefix: str) -> Iterator[Sample]:
         values = plain(asdict(folding))
         # None is double-pumped: what that takes is counted, not fitted (mixq.plan.pump_features).
         del values["pump"]
+        # What is not drawn is not told.
+        for name in ("groups", "dilation"):
+            del values["shape"][name]
         spec = {"folding": values, "out_bits": out_bits, "method": method}
         yield Sample(f"{prefix}_{number}", "convolution", own, spec)
 
@@ -171,7 +177,7 @@ def layer_weights(folding: Folding, seed: int) -> IntArray:
     """Weights (C_out, C_in, K, K) as training leaves them: normal, cut off at the ends of the range."""
     rng = np.random.default_rng(seed)
     shape, (low, high) = folding.shape, folding.packing.weight_bounds
-    size = (shape.out_channels, shape.in_channels, shape.kernel, shape.kernel)
+    size = shape.weight_shape
     if folding.packing.weight_bits == 1:
         return 2 * rng.integers(0, 2, size) - 1
     found = np.rint(rng.normal(0, (high - low) / rng.uniform(3, 6), size)).astype(np.int64)
@@ -183,7 +189,7 @@ def layer_scaling(folding: Folding, seed: int, out_bits: int, method: str) -> Sc
     rng = np.random.default_rng([seed, 1])
     packing, shape = folding.packing, folding.shape
     shift = requantise_shift(packing.weight_bits, packing.act_bits)
-    terms = shape.in_channels * shape.kernel**2
+    terms = shape.group_inputs * shape.kernel**2
     spread = sqrt(terms) * max(1, 2 ** (packing.weight_bits - 1) / 2.5) * 2 ** (packing.act_bits - 1)
     scale = 2.0 ** (shift + out_bits) / (4 * spread)
     multiplier = np.rint(scale * rng.uniform(0.6, 1.6, shape.out_channels)).astype(np.int64)
@@ -266,6 +272,31 @@ def _buses(rng: np.random.Generator) -> dict[str, Any] | None:
     return {"input": beats, "output": other, "input_bus_bits": buses[0], "output_bus_bits": buses[1]}
 
 
+def _sums(rng: np.random.Generator) -> dict[str, Any] | None:
+    """Windows of 2 or 3, or as large as the image."""
+    beats = _beats(rng, most=64)
+    kernel = int(rng.choice([2, 3, 0]))
+    return beats and {**beats, "kernel": kernel or beats["size"]}
+
+
+def _blocks(rng: np.random.Generator) -> dict[str, Any] | None:
+    beats, block = _beats(rng, most=128), int(rng.choice([2, 2, 4]))
+    return beats and {**beats, "size": -(-(beats["size"] + 1) // block) * block, "block": block}
+
+
+def _larger(rng: np.random.Generator) -> dict[str, Any] | None:
+    beats = _beats(rng, most=128)
+    return beats and {**beats, "factor": int(rng.choice([2, 2, 3, 4]))}
+
+
+def _stairs(rng: np.random.Generator) -> dict[str, Any] | None:
+    """Explicit thresholds; spread: of the channels' first codes."""
+    beats = _beats(rng, most=32)
+    count = int(rng.choice([1, 3, 7, 7, 12, 15]))
+    sizes = {"bits": int(rng.integers(4, 13)), "count": count, "spread": int(rng.choice([0, 0, 40]))}
+    return beats and {**beats, **sizes, "falls": bool(rng.random() < 0.3)}
+
+
 _DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any] | None]] = {
     "max_pool": _pool,
     "pixels": _pixels,
@@ -273,6 +304,10 @@ _DRAWS: dict[str, Callable[[np.random.Generator], dict[str, Any] | None]] = {
     "requantise": _alone,
     "shell": _buses,
     "parallel": _parallel,
+    "sum_pool": _sums,
+    "space_to_depth": _blocks,
+    "upsample": _larger,
+    "stairs": _stairs,
 }
 
 
@@ -284,6 +319,18 @@ def requantise_values(sample: Sample) -> RequantiseValues:
     bias = np.rint(rng.normal(0, 2.0 ** (14 + spec["out_bits"]), spec["channels"])).astype(np.int64)
     forms = IntFormat(spec["bits"], spec.get("signed", False)), IntFormat(spec["out_bits"], False)
     return RequantiseValues(tuple(multiplier.tolist()), tuple(bias.tolist()), 16, *forms)
+
+
+def threshold_values(sample: Sample) -> ThresholdValues:
+    """Explicit thresholds on their own, spread over the range of the input."""
+    spec, rng = sample.spec, np.random.default_rng(sample.seed)
+    source = IntFormat(spec["bits"], False)
+    bounds = np.sort(rng.integers(0, source.high + 1, (spec["channels"], spec["count"])), axis=1)
+    step = rng.choice([-1, 1] if spec["falls"] else [1], spec["channels"])
+    first = np.where(step < 0, spec["count"], 0) + rng.integers(0, spec["spread"] + 1, spec["channels"])
+    target = IntFormat((spec["count"] + spec["spread"]).bit_length(), False)
+    rows = tuple(map(tuple, bounds.tolist()))
+    return ThresholdValues(rows, tuple(first.tolist()), tuple(step.tolist()), source, target)
 
 
 class _Through(wiring.Component):
@@ -314,6 +361,10 @@ def _requantise(sample: Sample) -> RequantiseStage:
     return RequantiseStage(requantise_values(sample), stream_of(spec), name="layer", method=spec["method"])
 
 
+def _stairs_stage(sample: Sample) -> RequantiseStage:
+    return RequantiseStage(threshold_values(sample), stream_of(sample.spec), name="layer", method="threshold")
+
+
 _STAGES: dict[str, Any] = {
     "convolution": _convolution,
     "max_pool": lambda s: MaxPoolStage(stream_of(s.spec), kernel=s.spec["kernel"], stride=s.spec["stride"]),
@@ -322,4 +373,8 @@ _STAGES: dict[str, Any] = {
     "requantise": _requantise,
     "parallel": _requantise,
     "shell": _shell,
+    "sum_pool": lambda s: SumPoolStage(stream_of(s.spec), kernel=(s.spec["kernel"],) * 2),
+    "space_to_depth": lambda s: SpaceToDepthStage(stream_of(s.spec), block=s.spec["block"]),
+    "upsample": lambda s: UpsampleStage(stream_of(s.spec), factor=s.spec["factor"]),
+    "stairs": _stairs_stage,
 }

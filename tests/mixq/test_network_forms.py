@@ -23,7 +23,7 @@ from nas.supernet import Supernet
 NAMES = sorted(set(network_names()) - {"vgg_small"})
 SMALL = {
     **dict.fromkeys(("skynet", "skynetk5", "ultranet", "ultranet_ismart", "ultranet_bypass"), (3, 32, 48)),
-    "mobilenetv1_025": (3, 48, 48),
+    "mobilenetv1_025": (3, 32, 32),
 }
 
 
@@ -75,7 +75,9 @@ def test_float_and_fixed_widths_share_their_weights(name: str) -> None:
     assert tuple(output.shape[1:]) == table.shapes()[-1][: output.ndim - 1]
 
 
-@pytest.mark.parametrize("name", ["resnet8", "ultranet_bypass", "ds_cnn", "skynetk5"])
+@pytest.mark.parametrize(
+    "name", ["resnet8", "ultranet_bypass", "ds_cnn", pytest.param("skynetk5", marks=pytest.mark.slow)]
+)
 def test_supernets_learn_and_give_networks(name: str) -> None:
     table = small(name)
     torch.manual_seed(0)
@@ -96,6 +98,25 @@ def test_supernets_learn_and_give_networks(name: str) -> None:
     with supernet.fixed(model.weight_bits, model.act_bits):
         assert torch.equal(supernet(images), model(images))
     assert (model.weight_bits, model.act_bits) == supernet.argmax()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_reduces_the_loss(name: str) -> None:
+    table = small(name)
+    torch.manual_seed(1)
+    model = build_model(table)
+    images = torch.rand(4, *table.input_shape)
+    target = torch.randn_like(model(images).detach())
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(6):
+        loss = F.mse_loss(model(images), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+    assert all(value.grad is not None for value in model.parameters())
 
 
 def test_the_bypass_forks_before_it_is_requantised_where_widths_differ() -> None:

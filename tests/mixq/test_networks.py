@@ -136,3 +136,27 @@ def test_wrong_activation_widths_say_which() -> None:
 def test_the_tables_do_without_torch() -> None:
     code = "import sys, mixq.networks, mixq.folding; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "without_norm", "first"),
+    [
+        ("resnet8", 78_666, ("conv2s", "conv3s"), 0),
+        ("mobilenetv1_025", 221_794, (), 0),
+        # The first kernel of the original is 10 x 4, here it is 5 x 5.
+        ("ds_cnn", 24_908, (), 64 * (10 * 4 - 5 * 5)),
+    ],
+)
+def test_published_parameters_of_mlperf_tiny(
+    name: str, published: int, without_norm: tuple[str, ...], first: int
+) -> None:
+    # The originals count a bias for every channel, and four numbers for one behind which there is a batch norm.
+    table = network(name)
+    shapes = [table.shapes()[index][0] for index in table.weighted_places]
+    weights = sum(layer.weights for layer in table.counts()) + first
+    normed = sum(
+        channels
+        for own, layer, channels in zip(table.weighted_names, table.weighted_layers, shapes, strict=True)
+        if layer.batch_norm and own not in without_norm
+    )
+    assert weights + sum(shapes) + 4 * normed == published

@@ -90,9 +90,8 @@ def test_operations_become_modules() -> None:
     [
         (
             lambda m, x: torch.sigmoid(m.plain(m.quant(m.one(x)))) * x,
-            "these operations cannot be lowered: plain (Conv2d): use QuantConv2d, or mixq.quantise_module on the whole "
-            "model; sigmoid (sigmoid): apply it to the network's output; mul (mul): scale by batch norm, or in the "
-            "weights",
+            "these operations cannot be lowered: plain (Conv2d): use QuantConv2d; sigmoid (sigmoid): apply it to the "
+            "network's output; mul (mul): scale by batch norm, or in the weights",
         ),
         (
             lambda m, x: m.two(m.quant(m.two(m.quant(m.one(x))))),

@@ -1,13 +1,13 @@
-"""A small search, run as a program: `python -m tests.nas.small FOLDER METHOD` prints what it found."""
+"""A small search, and what it finds as a file."""
 
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from boards import load_board
 from mixq.board import Resources
@@ -54,12 +54,9 @@ def run(folder: Path, method: str = "budget", report: Report | None = None, **ch
     return search(TABLE, dataset(), config, RECIPE, HARDWARE, run_dir=folder, report=report)
 
 
-def main() -> None:
-    """Search in the folder that is named, and print the result as JSON."""
-    found = run(Path(sys.argv[1]), sys.argv[2])
+def write(folder: Path, method: str, answer: Path) -> None:
+    """Search in a folder with one thread, in a process of its own, and write the result as JSON."""
+    torch.set_num_threads(1)
+    found = run(folder, method)
     document = [allocation.document() for allocation in found.allocations]
-    sys.stdout.write(json.dumps([document, [asdict(point) for point in found.front]]))
-
-
-if __name__ == "__main__":
-    main()
+    answer.write_text(json.dumps([document, [asdict(point) for point in found.front]]))

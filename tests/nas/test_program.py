@@ -12,7 +12,7 @@ import pytest
 from boards import load_board
 from mixq.board import Resources
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
-from mixq.plan.chain import chain
+from mixq.plan.chain import units
 from mixq.plan.choices import (
     FloatArray,
     Stage,
@@ -76,7 +76,7 @@ class Planned:
     def fits(self, weights: tuple[int, ...], acts: tuple[int, ...], cycles: int) -> bool:
         graph = untrained_graph(TABLE, weight_bits=weights, act_bits=acts)
         stages = [input_stage(graph.tensor(graph.input))]
-        for unit in chain(graph):
+        for unit in units(graph):
             key = (unit.node.name, unit.source.format, unit.target.format, unit.is_layer and unit.weight_bits)
             if key not in self.stages:
                 most = most_dsps(LIMITS.dsp)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
 
 from mixq.data import Dataset, Samples
 from mixq.errors import CheckFailed, UserError
+from mixq.networks import AddSpec, ConvSpec, DenseSpec, MeanSpec, NetworkTable
 from nas.planned import planned
-from nas.search import SearchResult
+from nas.search import SearchResult, list_ways
 from tests.nas import small
 
 
@@ -100,36 +100,80 @@ def test_the_published_method(tmp_path: Path) -> None:
     assert allocation.weight_bits[:2] == (2, 2)
 
 
-def program(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.nas.small", str(folder), "budget"],
-        cwd=Path(__file__).resolve().parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def branched() -> NetworkTable:
+    layers = (
+        ConvSpec(channels=4),
+        ConvSpec(channels=4, depthwise=True),
+        AddSpec(reads=("conv1", "conv2")),
+        ConvSpec(channels=6, kernel=1, padding=0),
+        MeanSpec(bits=4),
+        DenseSpec(units=3),
     )
+    return NetworkTable(name="forked", input_shape=(1, 6, 6), layers=layers, weight_bits=(4, 4, 4), act_bits=(4, 4, 4))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_published_method_searches_networks_with_branches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    monkeypatch.setattr(small, "TABLE", branched())
+    (allocation,) = small.run(tmp_path, "edmips", decay_c=1.0, shared=shared).allocations
+    assert len(allocation.weight_bits) == len(allocation.act_bits) == 4
+    # So heavy a penalty leaves the densest widths alone.
+    assert allocation.weight_bits[:3] == (2, 2, 2)
+
+
+def test_the_budget_is_for_chains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(small, "TABLE", branched())
+    message = (
+        r"^the method budget searches chains of convolutions, dense layers and max-pooling alone, and forked is none: "
+        r"give search.method edmips, with a decay_c$"
+    )
+    with pytest.raises(UserError, match=message):
+        small.run(tmp_path)
+    with pytest.raises(UserError, match=message):
+        list_ways(branched(), small.CONFIG, small.HARDWARE)
+    assert not any(tmp_path.iterdir())
+
+
+def program(folder: Path, answer: Path) -> ForkServerProcess:
+    """A process of its own that searches in a folder and writes what it found.
+
+    It is forked from one that has :mod:`tests.nas.preload` behind it, so that kills meet the search.
+    """
+    context = get_context("forkserver")
+    process = context.Process(target=small.write, args=(folder, "budget", answer))
+    process.start()
+    return process
+
+
+def whole_answer(folder: Path, answer: Path) -> str:
+    """What a search that goes on to its end finds."""
+    process = program(folder, answer)
+    process.join()
+    assert process.exitcode == 0
+    return answer.read_text()
 
 
 @pytest.mark.slow
 def test_killed_twenty_times_at_random_moments(tmp_path: Path) -> None:
+    get_context("forkserver").set_forkserver_preload(["tests.nas.preload"])
+    answer = tmp_path / "answer.json"
+    whole_answer(tmp_path / "first", answer)  # starts the server that all are forked from
     started = time.monotonic()
-    whole, errors = (process := program(tmp_path / "whole")).communicate()
-    assert process.returncode == 0, errors
+    whole = whole_answer(tmp_path / "whole", answer)
     duration = time.monotonic() - started
     moments = random.Random(11)
     kills = 0
     for folder in (tmp_path / f"cut{number}" for number in range(10)):
         # Several times in one folder, each time going on from where the last one was cut short.
         for _ in range(4):
-            process = program(folder)
+            process = program(folder, tmp_path / "cut short")
             time.sleep(moments.uniform(0.2, 0.8) * duration)
             process.kill()
-            process.communicate()
-            kills += process.returncode == -signal.SIGKILL
-        again, errors = (process := program(folder)).communicate()
-        assert process.returncode == 0, errors
-        assert again == whole
+            process.join()
+            kills += process.exitcode == -signal.SIGKILL
+        assert whole_answer(folder, answer) == whole
         if kills >= 20:
             return
     pytest.fail(f"only {kills} processes were cut short")

@@ -17,29 +17,35 @@ from mixq.streams import StreamShape
 from rtl_gen.line_buffer import LINE_BUFFER_LATENCY, LineBuffer
 from rtl_gen.sequencer import Sequencer
 from tests.rtl_gen.convolution_cases import CASES
+from tests.rtl_gen.grouped_cases import CASES as GROUPED
 from tests.rtl_gen.stages import with_noise
 
 NAMES = ["same_rows", "same_serial", "full_padding", "column", "stride_2", "passes_5x5", "1x1", "1x1_stride_2", "dense"]
+NAMES += ["depthwise_alone", "depthwise_side_by_side", "depthwise_times_two_serial", "groups_shares", "groups_serial"]
+NAMES += ["groups_1x1", "padding_same_stride_2", "padding_5x5_left", "padding_bottom", "dilated_rows", "dilated_same"]
 FRAMES = 3
 
 
 def wanted(folding: Folding, frames: np.ndarray) -> Iterator[tuple[int, int]]:
     """Codes and weight address of every step, by the loops that :class:`Folding` documents."""
     shape, packing, lanes = folding.shape, folding.packing, folding.lanes
+    inputs, outputs = shape.in_channels // shape.groups, shape.out_channels // shape.groups
     # Padding that makes rows longer is the only thing that adds groups, and they hold zeros.
     groups = -(-max(shape.width, shape.dense_width) // packing.pixels)
     for frame in frames:
         for out_row in range(shape.out_height):
             for group in range(groups):
                 address = 0
-                for _fold in range(shape.out_channels // folding.pe):
+                for first in range(0, shape.out_channels, folding.pe):
+                    # The first input channel that an output channel's group reads.
+                    start = first // outputs * inputs
                     for _pass in range(packing.passes):
                         for kernel_row in range(0, shape.kernel, folding.rows):
-                            for word in range(shape.in_channels // lanes):
+                            for word in range(start, start + max(inputs, lanes), lanes):
                                 codes = at = 0
                                 for row in range(folding.rows):
-                                    y = out_row * shape.stride - shape.padding + kernel_row + row
-                                    for channel in range(word * lanes, (word + 1) * lanes):
+                                    y = out_row * shape.stride - shape.sides[0] + (kernel_row + row) * shape.dilation
+                                    for channel in range(word, word + lanes):
                                         for x in range(group * packing.pixels, (group + 1) * packing.pixels):
                                             if 0 <= y < shape.height and x < shape.width:
                                                 codes |= int(frame[channel, y, x]) << at
@@ -51,7 +57,7 @@ def wanted(folding: Folding, frames: np.ndarray) -> Iterator[tuple[int, int]]:
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("name", NAMES)
 def test_reads_the_windows_in_order(name: str, seed: int) -> None:
-    folding = CASES[name].folding
+    folding = (CASES | GROUPED)[name].folding
     shape, packing = folding.shape, folding.packing
     stream = StreamShape(
         shape.in_channels,

@@ -13,8 +13,11 @@ from mixq.plan.folding import Folding
 from rtl_gen.convolution_constants import ConvolutionConstants
 from rtl_gen.overlap_add import OverlapAdd
 from tests.rtl_gen.convolution_cases import CASES, graph_of
+from tests.rtl_gen.grouped_cases import CASES as GROUPED
 
 NAMES = ["same_rows", "same_serial", "valid", "full_padding", "column", "wider_than_group", "5x5_same", "passes_5x5"]
+NAMES += ["depthwise_side_by_side", "groups_shares", "padding_left", "padding_right", "padding_5x5_left"]
+NAMES += ["padding_5x5_right", "padding_narrow", "dilated_same", "dilated_rows", "dilated_5x5"]
 ROWS = 3
 
 
@@ -35,21 +38,22 @@ def expected_outputs(folding: Folding, sums: np.ndarray, share: np.ndarray) -> n
     """Outputs (C_out, out_groups * pixels) of a row from the sums (groups, C_out, positions) of its groups."""
     shape, pixels = folding.shape, folding.packing.pixels
     groups, channels, positions = sums.shape
-    margin = shape.kernel + 4 * pixels + share.shape[1]
+    margin = shape.dilation * (shape.kernel + share.shape[1]) + 4 * pixels
     row = np.zeros((channels, groups * pixels + positions + 3 * margin), np.int64)
     for group in range(groups):
         at = margin + group * pixels
         row[:, at : at + positions] += sums[group]
     for pixel in [*range(-margin, 0), *range(groups * pixels, groups * pixels + margin)]:
-        row[:, margin + pixel : margin + pixel + share.shape[1]] += share
+        for tap in range(share.shape[1]):
+            row[:, margin + pixel + tap * shape.dilation] += share[:, tap]
     # Output 0 is complete with the last tap on its last pixel.
-    first = margin + shape.kernel - 1 - shape.padding
+    first = margin + shape.dilation * (shape.kernel - 1) - shape.sides[1]
     return row[:, first : first + folding.out_groups * pixels]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_joined(name: str) -> None:
-    case = CASES[name]
+    case = (CASES | GROUPED)[name]
     folding = case.folding
     weights = graph_of(case).nodes[0].weights  # type: ignore[attr-defined]
     constants = ConvolutionConstants.of(folding, weights)

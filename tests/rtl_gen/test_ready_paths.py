@@ -17,6 +17,9 @@ from rtl_gen.gearbox import BeatsToCodes, CodesToBeats
 from rtl_gen.max_pool import MaxPoolStage
 from rtl_gen.pixel_groups import Group, Ungroup
 from rtl_gen.requantise import RequantiseStage, RequantiseValues
+from rtl_gen.space_to_depth import SpaceToDepthStage
+from rtl_gen.sum_pool import SumPoolStage
+from rtl_gen.upsample import UpsampleStage
 
 U4 = IntFormat(4, False)
 SHAPE = StreamShape(4, 4, 4, U4, pixels=1, lanes=2)
@@ -32,6 +35,11 @@ STAGES = [
     lambda: Group(SHAPE, pixels=3),
     lambda: CodesToBeats(5, SHAPE),
     lambda: BeatsToCodes(5, SHAPE),
+    lambda: SumPoolStage(SHAPE, kernel=(1, 2)),
+    lambda: SumPoolStage(SHAPE, kernel=(1, 1)),
+    lambda: SpaceToDepthStage(SHAPE, block=2),
+    lambda: SpaceToDepthStage(SHAPE, block=4),
+    lambda: UpsampleStage(SHAPE, factor=3),
     lambda: RequantiseStage(SHARED, SHAPE, name="rescale", method="multiply"),
 ]
 

@@ -62,7 +62,9 @@ def test_the_page_is_current(root: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fit_3", "held_max_pool_0", "held_requantise_0", "held_shell_0"])
+@pytest.mark.parametrize(
+    "name", ["fit_3", "held_max_pool_0", "held_requantise_0", "held_shell_0", "held_space_to_depth_0", "held_stairs_1"]
+)
 def test_stored_counts_are_those_of_yosys(found: dict[str, Row], name: str) -> None:
     row = found[name]
     source = StageVerilog.of(row.sample.stage())

@@ -19,9 +19,13 @@ from rtl_gen.gearbox import BeatsToCodes, CodesToBeats
 from rtl_gen.interfaces import memory_images
 from rtl_gen.max_pool import MaxPoolStage
 from rtl_gen.pixel_groups import Group, Ungroup
-from rtl_gen.requantise import RequantiseStage, RequantiseValues
+from rtl_gen.requantise import RequantiseStage, RequantiseValues, ThresholdValues
 from rtl_gen.rom import verilog_sources
+from rtl_gen.space_to_depth import SpaceToDepthStage
+from rtl_gen.sum_pool import SumPoolStage
+from rtl_gen.upsample import UpsampleStage
 from tests.rtl_gen.convolution_cases import CASES, graph_of, stage_of
+from tests.rtl_gen.grouped_cases import CASES as GROUPED
 
 U8, S22 = IntFormat(8, False), IntFormat(22, True)
 SHAPE = StreamShape(24, 30, 52, U8, pixels=1, lanes=4)
@@ -43,6 +47,15 @@ def rescale(method: str) -> RequantiseStage:
     return RequantiseStage(values, shape, name=f"rescale_{method}", method=method)
 
 
+def stairs() -> RequantiseStage:
+    """Explicit thresholds of sums of 22 bits, rising and falling, with first codes far apart."""
+    dice = random.Random(4)
+    bounds = tuple(tuple(sorted(dice.randrange(-(10**6), 10**6) for _ in range(15))) for _ in range(24))
+    first = tuple(dice.randrange(60, 200) for _ in range(24))
+    values = ThresholdValues(bounds, first, tuple(dice.choice([-2, -1, 1, 2]) for _ in range(24)), S22, U8)
+    return RequantiseStage(values, StreamShape(24, 30, 52, S22, pixels=1, lanes=4), name="stairs", method="threshold")
+
+
 OTHERS: Mapping[str, Callable[[], Any]] = {
     "pool_2": lambda: MaxPoolStage(SHAPE, kernel=2, stride=2),
     "pool_3": lambda: MaxPoolStage(SHAPE, kernel=3, stride=2),
@@ -59,6 +72,12 @@ OTHERS: Mapping[str, Callable[[], Any]] = {
     "odd_beats_to_codes": lambda: BeatsToCodes(8, ODD),
     "multiply": lambda: rescale("multiply"),
     "threshold": lambda: rescale("threshold"),
+    "stairs": lambda: stairs(),
+    "sum_pool": lambda: SumPoolStage(SHAPE, kernel=(3, 2)),
+    "sum_pool_whole": lambda: SumPoolStage(SHAPE, kernel=(30, 52)),
+    "sum_pool_columns_first": lambda: SumPoolStage(ODD, kernel=(2, 2)),
+    "space_to_depth": lambda: SpaceToDepthStage(SHAPE, block=2),
+    "upsample": lambda: UpsampleStage(SHAPE, factor=2),
 }
 
 
@@ -66,7 +85,8 @@ def stage(name: str) -> Any:
     """A stage by its name: of a convolution case, or one of :data:`OTHERS`."""
     if name in OTHERS:
         return OTHERS[name]()
-    return stage_of(CASES[name], graph_of(CASES[name]))
+    case = (CASES | GROUPED)[name]
+    return stage_of(case, graph_of(case))
 
 
 def write_design(rtl: Path, name: str) -> Path:

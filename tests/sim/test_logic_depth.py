@@ -39,8 +39,17 @@ CONVOLUTIONS = [
     "real_weights_deep",
     "split_activations",
     "tall",
+    "depthwise_all_serial",
+    "depthwise_uneven",
+    "depthwise_5x5_stride_2",
+    "depthwise_tracked_rows",
+    "groups_shares",
+    "groups_uneven",
+    "padding_same_stride_2",
+    "dilated_5x5",
+    "dilated_depthwise_all",
 ]
-QUICK = ["pool_3", "group", "same_serial"]
+QUICK = ["pool_3", "group", "space_to_depth", "same_serial"]
 
 
 def hold(name: str, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_vgg_tiny_of_2_bits_fits(mixq: Run) -> None:
         (["digits-cnn", "--input-shape", "1,1,1"], "images of the shape 1,1,1 are too small for digits_cnn; "),
         (["resnet18", "--input-shape", "3,8,8"], "images of resnet18 must be at least 32 x 32, not 8 x 8"),
         (["vgg-tiny", "--weight-range", "wide"], "Invalid value for '--weight-range': "),
-        (["vgg-tiny", "--quantizer", "dorefa"], "Invalid value for '--quantizer': "),
+        (["vgg-tiny", "--quantizer", "ternary"], "Invalid value for '--quantizer': "),
     ],
 )
 def test_what_is_refused(words: list[str], line: str, mixq: Run) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mixq.execute import run
 from mixq.graph import Conv, Dense, Graph
-from mixq.plan.chain import chain
+from mixq.plan.chain import units
 from mixq.plan.options import offered_packings
 from tests.mixq.cli.conftest import SMALL, Run
 
@@ -47,7 +47,7 @@ def test_a_narrow_range_is_counted_kept_and_planned_with_denser_packings(tmp_pat
         out = tmp_path / name
         outcome = mixq("import", "random:1", *words, "--weight-range", name, "--out", out)
         assert outcome.status == 0
-        unit = next(unit for unit in chain(Graph.load(out)) if unit.node.name == "conv2")
+        unit = next(unit for unit in units(Graph.load(out)) if unit.node.name == "conv2")
         assert unit.weight_range == name
         densities.append(max(packing.density for packing in offered_packings(unit, "dsp48e2", 2)))
     # The published density of 4-bit weights and activations for a row of three: 12 without -8.
@@ -130,7 +130,7 @@ def test_images_of_ones_own_become_the_reference(tmp_path: Path, mixq: Run) -> N
         (["random:x", "--network", "digits-cnn"], "the seed of random:SEED must be an integer from 0 to 999999999, "),
         (["random:1"], "the network is not known; name it with --network"),
         (["random:1", "--network", "lenet"], "no network is called 'lenet'; choose one of digits_cnn, "),
-        (["model.onnx"], "model.onnx: ONNX files are not supported yet; give a checkpoint (.pt, .npz, .safetensors) "),
+        (["model.onnx"], "model.onnx cannot be read: "),
         (["model.bin", "--network", "vgg-tiny"], "model.bin is no checkpoint; give a file that ends in .pt, "),
         (["none.pt", "--network", "vgg-tiny"], "there is no file none.pt; check the path"),
         (["random:1", *SMALL, "--weight-bits", "9"], "weight widths of digits_cnn must be integers from 2 to 8, not 9"),

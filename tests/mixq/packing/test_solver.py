@@ -251,3 +251,21 @@ def test_solve_refuses_what_is_no_integer(value: Any) -> None:
     with pytest.raises(TypeError) as error:
         solve(value, 4)
     assert str(error.value) == f"weight_bits must be an integer, not {value!r}"
+
+
+def test_channels_can_be_asked_for() -> None:
+    for packing in candidates(4, 4, 3, 2, channels=1):
+        assert packing.channels == 1
+    assert {packing.channels for packing in candidates(4, 4, 1, channels=2)} == {2}
+    # Nothing of a channel alone is beaten by a packing of several, of which a depthwise layer has no use.
+    for weight_bits, act_bits in product(range(2, 9), repeat=2):
+        most = max(
+            found.shape.pixels * 3 / ceil(3 / found.shape.taps) / (1 + found.shape.pair)
+            for found in search(act_bits, *weight_bounds(weight_bits, default_weight_range(weight_bits)), 3, "dsp48e2")
+            if found.shape.channels == 1 and not found.residue_bits
+        )
+        assert solve(weight_bits, act_bits, channels=1).density >= most
+    with pytest.raises(ValueError, match=r"^channels must be at least 1, not 0$"):
+        candidates(4, 4, channels=0)
+    with pytest.raises(ValueError, match=r"^pixels and channels must be few enough for a port, not \(None, 50\)$"):
+        solve(4, 4, channels=50)

@@ -50,6 +50,38 @@ def test_what_was_written_holds_another_plan_to_the_same(graph: Graph, wishes: d
     assert json.loads((tmp_path / FOLDING_FILE).read_text()) == folding_document(made)
 
 
+def grouped_network() -> Graph:
+    rng = np.random.default_rng(5)
+    chain = Chain((6, 6, 8), U4).conv(rng.integers(-7, 8, (6, 1, 3, 3)), 4, padding=(0, 0, 1, 1), stride=2, groups=6)
+    chain.requantise([100] * 6, [0] * 6, 12, U4)
+    return chain.conv(rng.integers(-7, 8, (4, 3, 3, 3)), 4, padding=1, groups=2).graph()
+
+
+@pytest.mark.parametrize(
+    "values, expected",
+    [
+        # Groups side by side: output channels of all of them, input terms of each.
+        (({"PE": 2, "SIMD": 3}, {"PE": 4, "SIMD": 9}), ((2, 3, 2), (4, 3, 6))),
+        (({"PE": 3, "SIMD": 1}, {"PE": 1, "SIMD": 1}), ((3, 1, 3), (1, 1, 1))),
+        # A depthwise layer alone, 6 at a time; one group after the other, its outputs one by one.
+        (({"PE": 6, "rows": 1}, {"PE": 2, "SIMD": 3, "rows": 1}), ((6, 1, 6), (2, 1, 3))),
+    ],
+)
+def test_layers_in_groups_are_held_by_their_channels(
+    values: tuple[dict[str, int], ...], expected: tuple[tuple[int, int, int], ...], tmp_path: Path
+) -> None:
+    graph = grouped_network()
+    path = tmp_path / FOLDING_FILE
+    path.write_text(json.dumps({"conv0": values[0], "conv2": values[1]}))
+    made = plan(graph, BOARD, foldings=load_foldings(path))
+    foldings = [layer.folding for layer in made.layers if layer.folding is not None]
+    assert tuple((folding.pe, folding.rows, folding.lanes) for folding in foldings) == expected
+    path.write_text(json.dumps({"conv0": {"PE": 7}}))
+    # 4 or 5 groups at a time take two turns, as 3 do.
+    with pytest.raises(UserError, match=r"conv0: PE must be one of 1, 2, 3, 6, not 7$"):
+        plan(graph, BOARD, foldings=load_foldings(path))
+
+
 def test_layers_that_are_not_named_are_planned(tmp_path: Path) -> None:
     made = held(tmp_path, {"Defaults": {}, "conv0": {"PE": 2, "SIMD": 6}})
     folding = made.layer("conv0").folding

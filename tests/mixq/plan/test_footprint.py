@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from boards import load_board
 from mixq.board import Resources
 from mixq.checkpoints import random_model
 from mixq.errors import UserError
+from mixq.formats import IntFormat
 from mixq.lowering import lower
 from mixq.networks import network
 from mixq.plan import plan, resnet
 from mixq.plan.footprint import Footprint, LayerSize, footprint, sizes_of_graph, sizes_of_table
+from tests.mixq.graphs import Chain
 
 BOARD = load_board("ultra96-v2")
 
@@ -37,6 +40,17 @@ def test_table_and_graph_have_the_same_sizes(name: str) -> None:
     shape = (3, 32, 32) if name == "ultranet" else network(name).input_shape
     table = replace(network(name), input_shape=shape)
     assert sizes_of_graph(lower(random_model(table, 1))) == sizes_of_table(table)
+
+
+def test_lines_reach_as_far_as_the_taps() -> None:
+    chain = Chain((4, 9, 10), IntFormat(4, False))
+    chain.conv(np.ones((4, 1, 3, 3), np.int64), 4, groups=4, padding=(0, 0, 1, 1), stride=2)
+    chain.requantise([1] * 4, [0] * 4, 2, IntFormat(3, False))
+    chain.conv(np.ones((6, 2, 3, 3), np.int64), 4, groups=2, padding=2, dilation=2)
+    depthwise, dilated = sizes_of_graph(chain.graph())
+    assert (depthwise.weights, depthwise.line_values, depthwise.line_bits) == (4 * 9, 2 * 10 * 4, 2 * 10 * 4 * 4)
+    # Of an image of 4 rows, all but the one that comes.
+    assert (dilated.weights, dilated.line_values) == (6 * 2 * 9, 3 * 5 * 4)
 
 
 def test_small_layers_may_do_without_memory() -> None:

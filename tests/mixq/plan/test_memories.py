@@ -51,6 +51,15 @@ def test_blocks_of_deep_memories(width: int, depth: int, halves: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "width, depth, halves",
+    # Words of less than a byte of 9 bits are written apart, too: none share one.
+    [(6, 1500, 1), (6, 2304, 2), (7, 2500, 2), (2, 9000, 2), (1, 17000, 2), (5, 4200, 3), (6, 9000, 5), (4, 2304, 1)],
+)
+def test_blocks_of_narrow_words(width: int, depth: int, halves: int) -> None:
+    assert half_blocks(width, depth) == halves
+
+
+@pytest.mark.parametrize(
     "width, depth, luts",
     # Yosys's counts of RAM32M16 and RAM64M8 at 8 look-up tables each, and of what selects among several.
     [(7, 32, 8), (20, 33, 24), (14, 65, 41), (8, 100, 42), (20, 65, 71), (8, 200, 76), (7, 256, 43), (1, 300, 47)],

@@ -13,7 +13,7 @@ from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.packing import Packing
 from mixq.plan import plan
-from mixq.plan.chain import Unit, chain
+from mixq.plan.chain import Unit, units
 from mixq.plan.options import offered_packings, options
 from mixq.plan.restrictions import RESTRICTIONS, finn_density, original_density
 from tests.mixq.graphs import Chain
@@ -27,9 +27,9 @@ def unit(weight_bits: int, act_bits: int, kernel: int) -> Unit:
     most = (1 << (weight_bits - 1)) - 1
     inputs = Chain((4, 8, 12), IntFormat(act_bits, False))
     if not kernel:
-        return chain(inputs.dense(rng.integers(-most, most + 1, (12, 4 * 96)), weight_bits).graph())[0]
+        return units(inputs.dense(rng.integers(-most, most + 1, (12, 4 * 96)), weight_bits).graph())[0]
     weights = rng.integers(-most, most + 1, (12, 4, kernel, kernel))
-    return chain(inputs.conv(weights, weight_bits, padding=kernel // 2).graph())[0]
+    return units(inputs.conv(weights, weight_bits, padding=kernel // 2).graph())[0]
 
 
 @pytest.mark.parametrize("kernel", [0, 1, 3, 5])
@@ -107,7 +107,7 @@ def test_only_the_image_may_go_without_dsps_where_the_published_design_has_it_so
     layer = unit(4, 4, 3)
     first = options(layer, "dsp48e2", 40, 2, RESTRICTIONS["seuer"]).bases
     assert any(not folding.dsps for folding in first)
-    second = options(replace(layer, first=False), "dsp48e2", 40, 2, RESTRICTIONS["seuer"]).bases
+    second = options(replace(layer, reads=(0,)), "dsp48e2", 40, 2, RESTRICTIONS["seuer"]).bases
     assert second == options(layer, "dsp48e2", 40, 2, RESTRICTIONS["original"]).bases
     assert all(folding.dsps for folding in second)
 

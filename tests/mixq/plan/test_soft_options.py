@@ -12,7 +12,7 @@ from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.packing import SoftMultipliers, solve
 from mixq.plan import estimate, plan
-from mixq.plan.chain import Unit, chain
+from mixq.plan.chain import Unit, units
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.matrix_search import MOST_PAIRS, constant_matrix, digit_pairs
@@ -33,7 +33,7 @@ def graph_of(outputs: int, inputs: int, kernel: int = 3, width: int = 9, bits: i
 
 
 def unit_of(*sizes: int, **others: int) -> Unit:
-    unit = chain(graph_of(*sizes, **others))[0]
+    unit = units(graph_of(*sizes, **others))[0]
     assert isinstance(unit, Unit)
     return unit
 
@@ -90,7 +90,7 @@ def test_a_matrix_takes_what_its_adders_take() -> None:
 @pytest.mark.parametrize("name", [None, *RESTRICTIONS])
 def test_restrictions_offer_none(name: str | None) -> None:
     # Of a layer that does not take the image.
-    layer = replace(unit_of(4, 3), first=False)
+    layer = replace(unit_of(4, 3), reads=(0,))
     offered = options(layer, "dsp48e2", 40, 2, RESTRICTIONS[name] if name else None)
     kinds = {isinstance(base.packing, SoftMultipliers) for base in offered.bases}
     assert kinds == ({False} if name else {False, True})

@@ -9,7 +9,7 @@ import pytest
 
 from mixq.formats import IntFormat
 from mixq.packing import SoftMultipliers, solve
-from mixq.plan.chain import Unit, chain
+from mixq.plan.chain import Unit, units
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.options import offered_packings, options
@@ -104,7 +104,7 @@ def unit(in_channels: int, out_channels: int, bits: int = 4) -> Unit:
     most = (1 << (bits - 1)) - 1
     weights = rng.integers(-most, most + 1, (out_channels, in_channels, 3, 3))
     inputs = Chain((in_channels, 4, 8), IntFormat(bits, False))
-    return chain(inputs.conv(weights, bits, padding=1).graph())[0]
+    return units(inputs.conv(weights, bits, padding=1).graph())[0]
 
 
 def is_even(folding: Folding) -> bool:
@@ -162,3 +162,69 @@ def test_weights_of_1_bit_divide_evenly() -> None:
     packing = solve(1, 4)
     with pytest.raises(ValueError, match=r"^packing must have weights of 0 for channels that do not divide evenly, "):
         Folding(SHAPE, packing, packing.channels, 1, 4)
+
+
+DEPTHWISE = LayerShape(10, 10, 4, 8, 3, 1, 1, groups=10)
+IN_GROUPS = LayerShape(12, 8, 4, 8, 3, 1, 1, groups=4)
+
+
+def test_groups_are_spread_as_counted_by_hand() -> None:
+    depthwise = {(s.pe, s.rows, s.lanes): s for s in spreads(DEPTHWISE, P44, 10**6)}
+    assert depthwise[1, 1, 1] == Spread(1, 1, 1, 1, 30, True)
+    assert depthwise[5, 3, 5] == Spread(5, 3, 5, 15, 2, True)
+    assert depthwise[10, 1, 10] == Spread(10, 1, 10, 10, 3, True)
+    # 4 of 10 side by side take 3 folds of 3 rows: as many multipliers as 2 units more would make 2 folds of.
+    assert depthwise[4, 1, 4] == Spread(4, 1, 4, 4, 9, False)
+    assert not any(s.multipliers != s.pe * s.rows for s in depthwise.values())
+    found = {(s.pe, s.rows, s.lanes): s for s in spreads(IN_GROUPS, P44, 10**6)}
+    # A share of one group: each of 8 outputs reads 3 inputs in turn, of 3 rows.
+    assert found[1, 1, 1] == Spread(1, 1, 1, 1, 8 * 9, True)
+    assert found[2, 1, 3] == Spread(2, 1, 3, 6, 4 * 3, True)
+    # Two groups of the four side by side.
+    assert found[4, 3, 6] == Spread(4, 3, 6, 4 * 9, 2, True)
+    assert found[8, 3, 12] == Spread(8, 3, 12, 8 * 9, 1, True)
+    assert all(s.even for s in spreads(DEPTHWISE, P44, 10**6, even=True))
+
+
+def grouped_unit(shape: LayerShape, bits: int = 4) -> Unit:
+    most = (1 << (bits - 1)) - 1
+    weights = np.random.default_rng(1).integers(-most, most + 1, shape.weight_shape)
+    inputs = Chain((shape.in_channels, shape.height, shape.width), IntFormat(bits, False))
+    inputs.conv(weights, bits, stride=shape.stride, padding=shape.sides, groups=shape.groups, dilation=shape.dilation)
+    return units(inputs.graph())[0]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        DEPTHWISE,
+        IN_GROUPS,
+        LayerShape(6, 6, 8, 9, 5, 2, (1, 1, 2, 2), groups=6),
+        LayerShape(4, 8, 8, 9, 3, 1, 2, groups=4, dilation=2),
+        LayerShape(4, 6, 8, 9, 3, 1, 2, dilation=2),
+    ],
+    ids=str,
+)
+def test_options_of_groups_and_dilation(shape: LayerShape) -> None:
+    layer = grouped_unit(shape)
+    assert layer.shape == shape
+    found = options(layer, "dsp48e2", 400, 2)
+    for way, (base, *_) in enumerate(found.ways):
+        folding = found.folding(way)
+        assert found.cycles[way] == folding.cycles_per_frame
+        # No product is counted that no output has a share of: those of a DSP are pixels times taps of the kernel.
+        assert folding.packing.macs <= folding.packing.pixels * shape.kernel * folding.packing.channels
+        assert shape.group_outputs % folding.packing.channels == 0
+        done = folding.columns * folding.simd * folding.packing.macs * folding.compute_cycles
+        assert done >= shape.macs, base
+    assert any(folding.dsps for folding in found.bases)
+    # Without DSPs there are all but dilated layers.
+    assert any(not folding.dsps for folding in found.bases) == (shape.dilation == 1)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+def test_depthwise_layers_are_offered_the_densest_packings_of_a_channel(bits: int) -> None:
+    layer = grouped_unit(LayerShape(4, 4, 12, 60, 3, 1, 1, groups=4), bits)
+    offered = offered_packings(layer, "dsp48e2", 0)
+    assert {packing.channels for packing in offered} == {1}
+    assert max(packing.density for packing in offered) == solve(bits, bits, channels=1, weight_range="narrow").density
