@@ -150,6 +150,7 @@ class Planner:
         self._double_pump, self._constant_weights = double_pump, constant_weights
         self._board, self._limits = board, _share(limits or board.resources, budget)
         self._units = units(graph)
+        self._order = {node.name: place for place, node in enumerate(graph.nodes)}
         holds = foldings or {}
         check_names(holds, self._units)
         restriction = None if packings is None else RESTRICTIONS[packings]
@@ -268,7 +269,7 @@ class Planner:
         return found
 
     def _layers(self, path: Path) -> list[LayerPlan]:
-        """What the plan says of every node."""
+        """What the plan says of every node, in the graph's order."""
         found: list[LayerPlan] = []
         for index, unit in enumerate(self._units, 1):
             stage, number = self._stages[index], path.numbers[index]
@@ -299,7 +300,7 @@ class Planner:
             scale, beats = unit.requantise, folding.output_beats
             found.append(LayerPlan(node.name, node.op, cycles, own, *beat, folding=folding, fifos=fifos))
             found.append(LayerPlan(scale.name, scale.op, beats, behind, *beat, method=choice.method, fused=node.name))
-        return found
+        return sorted(found, key=lambda layer: self._order[layer.name])
 
     def _between(self, path: Path, index: int) -> tuple[int, FloatArray, tuple[int, ...]]:
         """What stands before a stage: cycles of converters, resources, beats of the FIFOs, () where there are none."""

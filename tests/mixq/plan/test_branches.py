@@ -172,3 +172,12 @@ def test_plans_with_fifos_come_back_from_their_file(tmp_path) -> None:  # type: 
     chosen.save(tmp_path)
     assert Plan.load(tmp_path) == chosen
     assert chosen.layer("add5").fifos != () and chosen.layer("conv0").fifos == ()
+
+
+def test_layers_stand_in_the_graphs_order() -> None:
+    # The second requantisation stands behind a node that reads neither it nor what it reads.
+    dag = Dag((2, 4, 4), U4)
+    one = dag.conv("x", 2)
+    other = dag.max_pool("x", 3, 1)
+    graph = dag.graph(dag.add(dag.requantise(one), other))
+    assert [layer.name for layer in plan(graph, BOARD).layers] == [node.name for node in graph.nodes]
