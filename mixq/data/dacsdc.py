@@ -21,6 +21,7 @@ from mixq.data.boxes import MAX_LABEL_BYTES, MAX_TABLE_BYTES, Box, relative_box,
 from mixq.data.dataset import BoxSamples, Dataset
 from mixq.data.image_cache import cached_images
 from mixq.data.images import SUFFIXES, FileTree, decode_image, natural_key
+from mixq.data.resizing import resize_bilinear
 from mixq.errors import UserError
 
 SPLIT_SEED = 20240817
@@ -28,6 +29,7 @@ MEMORY_BYTES = 1 << 30
 TABLE = "boxes.csv"
 
 ChannelOrder = Literal["rgb", "bgr"]
+Resize = Literal["pillow", "opencv"]
 Progress = Callable[[int, int], None]
 
 
@@ -37,6 +39,7 @@ def load_dacsdc(
     height: int = 160,
     width: int = 320,
     channel_order: ChannelOrder = "rgb",
+    resize: Resize = "pillow",
     validation_share: float = 1 / 6,
     test_share: float = 1 / 6,
     train_size: int | None = None,
@@ -56,8 +59,9 @@ def load_dacsdc(
 
     Parameters:
         root: the folder or archive; an archive is read in place, never unpacked.
-        height, width: of the images that the network sees, in pixels; resizing is Pillow's bilinear filter,
-            which averages over all pixels that it leaves out.
+        height, width: of the images that the network sees, in pixels.
+        resize: "pillow", whose bilinear filter averages over all pixels that it leaves out, or "opencv", which takes
+            four, see `mixq.data.resizing`; networks that were trained with the one lose with the other.
         channel_order: "rgb", or "bgr" as networks trained with OpenCV expect.
         validation_share, test_share: of all images, rounded to whole ones; the rest is for training.
         train_size, validation_size, test_size: take the first so many of a part alone; only those are decoded.
@@ -81,6 +85,8 @@ def load_dacsdc(
         _check_integer(name, size, least, optional=name.endswith("_size"))
     if channel_order not in get_args(ChannelOrder):
         raise ValueError(f"channel_order must be rgb or bgr, not {channel_order!r}")
+    if resize not in get_args(Resize):
+        raise ValueError(f"resize must be pillow or opencv, not {resize!r}")
     for name, share in (("validation_share", validation_share), ("test_share", test_share)):
         if not isinstance(share, int | float) or isinstance(share, bool):
             raise TypeError(f"{name} must be a number, not {share!r}")
@@ -94,7 +100,7 @@ def load_dacsdc(
         parts = _split(path, len(names), (validation_share, test_share), (train_size, validation_size, test_size), seed)
         # In the order of the parts, so that each is one piece of the array, in memory or mapped.
         chosen = [names[index] for part in parts for index in part]
-        source = _Source(tree, chosen, _Labels(tree), (width, height), channel_order)
+        source = _Source(tree, chosen, _Labels(tree), (width, height), channel_order, resize)
         bytes_needed = len(chosen) * 3 * height * width
         if bytes_needed <= memory_bytes:
             images, boxes = source.load(progress)
@@ -187,6 +193,7 @@ class _Source:
     labels: _Labels
     size: tuple[int, int]
     channel_order: ChannelOrder
+    resize: Resize
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -200,7 +207,10 @@ class _Source:
         name = self.names[index]
         image = decode_image(self.tree.read(name), self.tree.where(name))
         box = self.labels.box(name, image.size)
-        pixels = np.asarray(image.resize(self.size, Resampling.BILINEAR))
+        if self.resize == "opencv":
+            pixels = resize_bilinear(np.asarray(image), self.size)
+        else:
+            pixels = np.asarray(image.resize(self.size, Resampling.BILINEAR))
         return (pixels if self.channel_order == "rgb" else pixels[:, :, ::-1]).transpose(2, 0, 1), box
 
     def load(self, progress: Progress | None) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -214,7 +224,9 @@ class _Source:
 
     def digest(self) -> str:
         """Differs when images, labels, their order, the size or the order of channels do."""
-        digest = hashlib.sha256(f"1 {self.shape} {self.channel_order}".encode())
+        # Caches of images that Pillow resized keep the name they had before there was a choice.
+        filter_name = "" if self.resize == "pillow" else f" {self.resize}"
+        digest = hashlib.sha256(f"1 {self.shape} {self.channel_order}{filter_name}".encode())
         for name in self.names:
             label = self.labels.file(name)
             digest.update(f"\n{name}\0{self.tree.stamp(name)} {label}\0{self.tree.stamp(label)}".encode())

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mixq.data import BoxSamples
 from mixq.data.dacsdc import load_dacsdc
+from mixq.data.resizing import resize_bilinear
 from mixq.errors import UserError
 
 HEIGHT, WIDTH = 6, 10
@@ -116,6 +117,22 @@ def parts(root: Path, **options: Any) -> tuple[BoxSamples, BoxSamples, BoxSample
 
 def test_channels_as_opencv_has_them(tmp_path: Path) -> None:
     assert rows(*parts(write(tmp_path / "data"), channel_order="bgr")) == expected_rows(12, order=-1)
+
+
+def test_four_pixels_as_opencv_takes_them(tmp_path: Path) -> None:
+    folder = write(tmp_path / "data")
+    size = {"height": HEIGHT // 2 - 1, "width": WIDTH // 2}
+    found = parts(folder, resize="opencv", **size)
+    expected = {
+        resize_bilinear(picture(index), (size["width"], size["height"])).transpose(2, 0, 1).tobytes()
+        for index in range(12)
+    }
+    assert {image.tobytes() for part in found for image in part.images} == expected
+    assert rows(*found) != rows(*parts(folder, **size))
+    # Caches of the two are different files.
+    for resize in ("pillow", "opencv"):
+        cached = parts(folder, resize=resize, **size, memory_bytes=0, cache_dir=tmp_path / "cache")
+        assert rows(*cached) == rows(*parts(folder, resize=resize, **size))
 
 
 def test_halving_is_the_triangle_filter(tmp_path: Path) -> None:
@@ -229,6 +246,7 @@ def test_empty_and_small_sets(tmp_path: Path) -> None:
         ({"height": 0}, ValueError, "height must be positive, not 0"),
         ({"width": 320.0}, TypeError, "width must be an integer, not 320.0"),
         ({"channel_order": "gbr"}, ValueError, "channel_order must be rgb or bgr, not 'gbr'"),
+        ({"resize": "cubic"}, ValueError, "resize must be pillow or opencv, not 'cubic'"),
         ({"test_share": 1}, ValueError, "test_share must be between 0 and 1, not 1"),
         ({"validation_share": "a"}, TypeError, "validation_share must be a number, not 'a'"),
         ({"train_size": -1}, ValueError, "train_size must be positive, not -1"),
