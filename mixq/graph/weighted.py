@@ -77,11 +77,6 @@ class Conv(Unary):
         assert isinstance(self.padding, tuple)
         return self.padding
 
-    @property
-    def even_padding(self) -> int | None:
-        """The padding where it is the same on all sides, else None."""
-        return self.sides[0] if len(set(self.sides)) == 1 else None
-
     def _checked_padding(self, padding: Any) -> Padding:
         sides = padding if isinstance(padding, (tuple, list)) else (padding,) * 4
         if len(sides) != 4:

@@ -1,4 +1,4 @@
-"""A chain of stages as arrays: the ways to build each, the beats they take and give, cycles and resources."""
+"""Stages as arrays: the ways to build each, the beats they take and give, cycles and resources."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Choice:
     """One way to build a stage: what of it the plan says.
 
     lanes: channels in a beat that leaves. folding: of a layer. method: of its requantisation. bus_bits: of an AXI
-    stream at either end of the chain.
+    stream at either end.
     """
 
     lanes: int
@@ -53,7 +53,7 @@ class Choice:
 class Stage:
     """All ways to build a stage.
 
-    name: of the node, "input stream" or "output stream" at the ends of the chain. sources, targets: shapes of beats
+    name: of the node, "input stream" or "output stream" at the ends. sources, targets: shapes of beats
     that some way takes or gives. entry, exit: (N,) which of them each way takes and gives. cycles: (N,). costs: (N, 5),
     a column for each of REPORT_KEYS. choices: the ways themselves. bursts: what it gives comes in some rows of its
     input alone, as fast as it works. share: of a frame's time, that in which it gives then. others: of a join, shapes
@@ -309,7 +309,7 @@ def _stream(tensor: Tensor) -> StreamShape:
 def _end(
     name: str, stream: StreamShape, beats: list[Beat], rows: list[tuple[int, FloatArray, Choice]], *, at_input: bool
 ) -> Stage:
-    """A stage at an end of the chain, of which one side is the bus."""
+    """A stage at an end of the network, of which one side is the bus."""
     bus = [(1, 1)] * len(rows)
     entries, exits = (bus, beats) if at_input else (beats, bus)
     cycles, costs, choices = zip(*rows, strict=True)

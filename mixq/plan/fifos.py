@@ -2,15 +2,16 @@
 
 A join gives its pixel k when every branch has brought it. Before a branch does, so many pixels of the graph's input
 must have come: none but those that the pixel depends on, through kernels, pooling and blocks. While a join waits for
-slowest branch, the others go on with what comes in; all that they give meanwhile waits in front of the join. If there
-were no place for it, they would stop, and with them the fork that feeds the slow branch too: a deadlock.
+the slowest branch, the others go on with what comes in; all that they give meanwhile waits in front of the join. If
+there were no place for it, they would stop, and with them the fork that feeds the slow branch too: a deadlock.
 
-For pixel k of a join let N be the input pixels that its slowest branch needs for it. Another branch has by then given
-all of its pixels that need at most N; k of them are gone; the rest is what its FIFO must hold. The maximum over k is
-the least depth. Stages work in rows and groups of pixels and take some cycles, so that more comes in before the slow
-branch's pixel really is there: for that N is raised, by a row of every windowed stage's input on the slow branch, and
-by `CYCLES_OF_STAGE` pixels for each stage, as the input brings one pixel in a cycle at most. Frames follow each other,
-so that of small images more than one frame may wait.
+For pixel k of a join let N be the input pixels that its slowest branch needs for it. Before the last of them comes,
+another branch has given all of its pixels that need fewer; k of them are gone; the rest is what its FIFO must hold. The
+maximum over k is the least depth, and one more at a fork, which gives that last pixel to both. Stages work in rows and
+groups of pixels and take some cycles, so that more comes in before the slow branch's pixel really is there: for that N
+is raised, by a row of every windowed stage's input on the slow branch, and by `CYCLES_OF_STAGE` pixels for each stage,
+as the input brings one pixel in a cycle at most. Frames follow each other, so that of small images more than one frame
+may wait.
 """
 
 from __future__ import annotations

@@ -31,7 +31,17 @@ from mixq.graph import (
 )
 from mixq.graph.names import legal_name
 from mixq.network_steps import ModuleStep, module_steps
-from mixq.network_table import ConvSpec, DenseSpec, LayerSpec, NetworkTable, Padding, PoolSpec, ReorgSpec, UpsampleSpec
+from mixq.network_table import (
+    ConvSpec,
+    DenseSpec,
+    LayerSpec,
+    MeanSpec,
+    NetworkTable,
+    Padding,
+    PoolSpec,
+    ReorgSpec,
+    UpsampleSpec,
+)
 from mixq.packing import WeightRange
 from mixq.plan.untrained_values import (
     PIXEL_BITS,
@@ -161,8 +171,9 @@ class _Growing:
         return Moved(step, tuple(read for read in reads if not isinstance(read, Codes)))
 
     def mean_bits(self, step: ModuleStep) -> int:
-        bits: int = getattr(self.table.layers[step.layer], "bits")  # noqa: B009
-        return bits
+        spec = self.table.layers[step.layer]
+        assert isinstance(spec, MeanSpec)
+        return spec.bits
 
     def truncated(self) -> Codes:
         bits, channels = self.act_bits[0], self.table.input_shape[0]

@@ -132,7 +132,7 @@ def test_wrong_types() -> None:
 
 
 def graph_of(node: Node, sources: list[Tensor], target: Tensor) -> Graph:
-    """A graph of one node whose further inputs are copies of the first, doubled by upsampling and summed back."""
+    """A graph of one node; the first source is its input."""
     return Graph("g", (*sources, target), (node,), sources[0].name, target.name)
 
 

@@ -56,7 +56,7 @@ def test_the_random_networks_have_every_kind_of_node_and_sign() -> None:
     requantises = [node for node in nodes if isinstance(node, Requantise)]
     assert {node.stride for node in convs} == {1, 2}
     assert {node.kernel for node in convs} == {1, 3, 5}
-    assert {node.even_padding for node in convs} == {0, 1, 2}
+    assert {node.sides for node in convs} == {(0,) * 4, (1,) * 4, (2,) * 4}
     assert {node.weight_format.width for node in convs} == set(range(2, 9))
     assert any(isinstance(node, Dense) for node in nodes)
     assert {(node.kernel, node.stride) for node in nodes if isinstance(node, MaxPool)} >= {(2, 2), (3, 2), (2, 1)}
