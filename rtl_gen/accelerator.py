@@ -13,8 +13,8 @@ from mixq.errors import UserError
 from mixq.graph import Add, Concat, Conv, Dense, Graph, Threshold
 from mixq.packing import SoftMultipliers
 from mixq.plan import Plan
-from mixq.plan.chain import INPUT, Unit, units
 from mixq.plan.fifos import shallow
+from mixq.plan.units import INPUT, Unit, units
 from mixq.streams import StreamShape
 from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.dsp import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mixq.formats import IntFormat
 from mixq.graph import MaxPool, Requantise, SpaceToDepth, SumPool, Threshold, Upsample
-from mixq.plan.chain import Unit
+from mixq.plan.units import Unit
 from mixq.streams import StreamShape
 from rtl_gen.interfaces import Stage
 from rtl_gen.max_pool import MaxPoolStage

@@ -17,12 +17,12 @@ from mixq.containers import container_bits
 from mixq.errors import CheckFailed
 from mixq.graph import Tensor
 from mixq.plan import estimate, spatial
-from mixq.plan.chain import Unit
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.fifos import depth_in_beats
 from mixq.plan.folding import Folding
 from mixq.plan.join_costs import join_ways
 from mixq.plan.options import Options, divisors, scale_of
+from mixq.plan.units import Unit
 from mixq.streams import StreamShape
 
 BUS_BITS = (8, 16, 32, 64, 128)

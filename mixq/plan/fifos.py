@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, SpaceToDepth, SumPool, Upsample
-from mixq.plan.chain import INPUT, Unit
+from mixq.plan.units import INPUT, Unit
 from mixq.streams import StreamShape
 
 if TYPE_CHECKING:

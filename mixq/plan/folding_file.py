@@ -26,8 +26,8 @@ import numpy as np
 
 from mixq.errors import UserError
 from mixq.files import read_json, write_json
-from mixq.plan.chain import Unit
 from mixq.plan.folding import Folding
+from mixq.plan.units import Unit
 
 if TYPE_CHECKING:
     from mixq.plan.choices import Stage

@@ -6,9 +6,9 @@ from mixq.board import Resources
 from mixq.formats import IntFormat
 from mixq.graph import Add, Concat, Threshold
 from mixq.plan import estimate
-from mixq.plan.chain import Unit
 from mixq.plan.options import scale_of
 from mixq.plan.stage_features import Constants
+from mixq.plan.units import Unit
 
 _CREDITS = 16
 """Beats of the FIFO behind an addition's pipeline, about."""

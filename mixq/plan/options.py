@@ -14,7 +14,6 @@ from mixq.formats import IntFormat
 from mixq.graph import Requantise
 from mixq.packing import Packing, SoftMultipliers, candidates
 from mixq.plan import estimate
-from mixq.plan.chain import Unit
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.pumping import can_pump
@@ -22,6 +21,7 @@ from mixq.plan.restrictions import Restriction
 from mixq.plan.soft_options import soft_foldings
 from mixq.plan.spreads import spreads
 from mixq.plan.sum_widths import threshold_format
+from mixq.plan.units import Unit
 
 # Ways that alone take more DSPs than this times the limit, or than this many more, are not looked at.
 _MOST_TIMES, _MOST_MORE = 2, 64

@@ -16,7 +16,6 @@ from mixq.errors import CheckFailed, UserError
 from mixq.graph import Conv, Dense, Graph
 from mixq.packing import PORTS, RESIDUE_BITS
 from mixq.plan import estimate
-from mixq.plan.chain import Unit, output_unit, units
 from mixq.plan.choices import (
     FloatArray,
     Link,
@@ -39,6 +38,7 @@ from mixq.plan.options import most_dsps, options, requantise_resources
 from mixq.plan.restrictions import RESTRICTIONS, Restriction
 from mixq.plan.search import Found, Search
 from mixq.plan.spatial import passed_on
+from mixq.plan.units import Unit, output_unit, units
 from mixq.plan.values import WISH, LayerPlan, Plan
 from mixq.plan.weight_order import deepened
 from mixq.streams import StreamShape

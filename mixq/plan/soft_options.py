@@ -9,9 +9,9 @@ from functools import lru_cache
 import numpy as np
 
 from mixq.packing import SoftMultipliers
-from mixq.plan.chain import Unit
 from mixq.plan.folding import Folding
 from mixq.plan.matrix_search import MOST_PAIRS, constant_matrix, digit_pairs
+from mixq.plan.units import Unit
 from mixq.plan.weight_order import layer_matrix
 
 PIXELS = (1, 2, 4)

@@ -19,7 +19,6 @@ from mixq.board import REPORT_KEYS, Board, Resources
 from mixq.graph import Tensor
 from mixq.networks import NetworkTable
 from mixq.packing import WeightRange
-from mixq.plan.chain import INPUT, Unit
 from mixq.plan.choices import (
     FloatArray,
     IntArray,
@@ -36,6 +35,7 @@ from mixq.plan.choices import (
 from mixq.plan.network import undominated
 from mixq.plan.options import most_dsps, options_of_all
 from mixq.plan.restrictions import RESTRICTIONS, Restriction
+from mixq.plan.units import INPUT, Unit
 from mixq.plan.untrained import PIXEL_BITS, Piece, image_piece, layer_numbers, layer_piece, pool_piece
 from mixq.streams import StreamShape
 

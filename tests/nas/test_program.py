@@ -12,7 +12,6 @@ import pytest
 from boards import load_board
 from mixq.board import Resources
 from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
-from mixq.plan.chain import units
 from mixq.plan.choices import (
     FloatArray,
     Stage,
@@ -26,6 +25,7 @@ from mixq.plan.choices import (
 )
 from mixq.plan.options import most_dsps, options
 from mixq.plan.search import Search
+from mixq.plan.units import units
 from mixq.plan.untrained import untrained_graph
 from mixq.plan.width_network import WidthSettings, width_network
 from nas.config import Hardware

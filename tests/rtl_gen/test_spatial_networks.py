@@ -88,7 +88,7 @@ def test_thresholds_are_named_in_the_plan() -> None:
 
 
 def test_other_nodes_have_no_stage_of_their_own() -> None:
-    from mixq.plan.chain import units
+    from mixq.plan.units import units
 
     layer = next(unit for unit in units(image_network()) if unit.is_layer)
     with pytest.raises(TypeError, match=r"^unit must have a stage of its own, not 'conv'$"):

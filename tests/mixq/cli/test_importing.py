@@ -10,8 +10,8 @@ import pytest
 
 from mixq.execute import run
 from mixq.graph import Conv, Dense, Graph
-from mixq.plan.chain import units
 from mixq.plan.options import offered_packings
+from mixq.plan.units import units
 from tests.mixq.cli.conftest import SMALL, Run
 
 

@@ -13,11 +13,11 @@ from mixq.errors import UserError
 from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.plan import Plan, plan
-from mixq.plan.chain import INPUT, units
 from mixq.plan.choices import Link, Stage
 from mixq.plan.elimination import Factor, least, margin
 from mixq.plan.fifos import edge_depths, last_pixel, shallow
 from mixq.plan.search import PRICE, Search
+from mixq.plan.units import INPUT, units
 from mixq.streams import StreamShape
 from tests.mixq.dags import Dag
 

@@ -14,12 +14,12 @@ from mixq.errors import CheckFailed, UserError
 from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.plan import Plan, Planner, estimate, plan
-from mixq.plan.chain import units
 from mixq.plan.choices import link, simple_stage, vector
 from mixq.plan.conversion import bridge, bridge_cycles
 from mixq.plan.options import options, requantise_resources
 from mixq.plan.planner import input_stream
 from mixq.plan.pumping import can_pump
+from mixq.plan.units import units
 from mixq.streams import StreamShape
 from tests.mixq.graphs import Chain, random_network
 

@@ -13,9 +13,9 @@ from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.packing import Packing
 from mixq.plan import plan
-from mixq.plan.chain import Unit, units
 from mixq.plan.options import offered_packings, options
 from mixq.plan.restrictions import RESTRICTIONS, finn_density, original_density
+from mixq.plan.units import Unit, units
 from tests.mixq.graphs import Chain
 
 BOARD = Board("small", "part", Resources(70560, 141120, 360, 216, 0), 5, 72, 300.0)

@@ -12,13 +12,13 @@ from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.packing import SoftMultipliers, solve
 from mixq.plan import estimate, plan
-from mixq.plan.chain import Unit, units
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.matrix_search import MOST_PAIRS, constant_matrix, digit_pairs
 from mixq.plan.options import options
 from mixq.plan.restrictions import RESTRICTIONS
 from mixq.plan.soft_options import MOST_PRODUCTS, PIXELS, soft_foldings
+from mixq.plan.units import Unit, units
 from mixq.plan.values import Plan, folding_of
 from mixq.plan.weight_order import layer_matrix
 from tests.mixq.graphs import Chain

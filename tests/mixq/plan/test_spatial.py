@@ -9,10 +9,10 @@ import pytest
 from mixq.formats import IntFormat
 from mixq.graph import Threshold
 from mixq.plan import estimate
-from mixq.plan.chain import units
 from mixq.plan.choices import Stage, link, simple_stage
 from mixq.plan.options import scale_of
 from mixq.plan.spatial import passed_on
+from mixq.plan.units import units
 from mixq.streams import StreamShape
 from tests.mixq.dags import Dag
 

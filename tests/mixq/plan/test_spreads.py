@@ -9,12 +9,12 @@ import pytest
 
 from mixq.formats import IntFormat
 from mixq.packing import SoftMultipliers, solve
-from mixq.plan.chain import Unit, units
 from mixq.plan.folding import Folding
 from mixq.plan.layer_shape import LayerShape
 from mixq.plan.options import offered_packings, options
 from mixq.plan.restrictions import RESTRICTIONS
 from mixq.plan.spreads import Spread, parts, spreads
+from mixq.plan.units import Unit, units
 from tests.mixq.graphs import Chain
 
 
