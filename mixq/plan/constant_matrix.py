@@ -68,12 +68,20 @@ class ConstantMatrix:
 
     def cycles_of(self, node: int) -> int:
         """1 for an adder, which a register follows; 0 for an input, and for terms side by side."""
-        return int(node >= self.columns and self.adder_bits_of(self.adders[node - self.columns]) > 0)
+        return self._cycles[node]
+
+    @cached_property
+    def _cycles(self) -> list[int]:
+        return [0] * self.columns + [int(bits > 0) for bits in self._adder_bits]
+
+    @cached_property
+    def _adder_bits(self) -> list[int]:
+        return [self.adder_bits_of(adder) for adder in self.adders]
 
     @cached_property
     def adder_bits(self) -> int:
         """Look-up tables of all carry chains."""
-        return sum(self.adder_bits_of(adder) for adder in self.adders)
+        return sum(self._adder_bits)
 
     # -- time ------------------------------------------------------------------------------------------
 
@@ -106,37 +114,44 @@ class ConstantMatrix:
 
     def _settled(self, times: list[int]) -> list[int]:
         """Move node by node to where it takes the fewest registers, as long as any does."""
-        readers: list[list[int]] = [[] for _ in times]
-        for node, adder in enumerate(self.adders, self.columns):
-            for term in {adder.left, adder.right}:
-                readers[term].append(node)
+        cycles, readers = self._cycles, self._readers
         ends = {row[0] for row in self.rows if row is not None}
         widths = [self.format(node).width for node in range(len(times))]
 
-        def last(node: int) -> int:
-            wanted = [times[reader] - self.cycles_of(reader) for reader in readers[node]]
-            return max(wanted + [self.latency] * (node in ends))
+        def starts(node: int, without: int = -1) -> list[int]:
+            """When a node's value is wanted, but for one reader."""
+            wanted = [times[reader] - cycles[reader] for reader in readers[node] if reader != without]
+            return [*wanted, self.latency] if node in ends else wanted
 
-        def held(node: int) -> int:
-            return widths[node] * (last(node) - times[node])
+        def settle(node: int, terms: set[int]) -> int:
+            low = max(times[term] for term in terms) + cycles[node]
+            wanted, old = starts(node), times[node]
+            # What the terms are held for, as far as others want them.
+            others = [(widths[term], max(starts(term, node), default=0)) for term in terms]
+            last, own = max(wanted), widths[node]
+
+            def price(time: int) -> tuple[int, int]:
+                held = own * (last - time) + sum(width * max(other, time - cycles[node]) for width, other in others)
+                return held, abs(time - old)
+
+            return min(range(low, min(wanted) + 1), key=price)
 
         changed = True
         while changed:
             changed = False
             for node, adder in enumerate(self.adders, self.columns):
-                terms = {adder.left, adder.right}
-                low = max(times[term] for term in terms) + self.cycles_of(node)
-                high = min([times[r] - self.cycles_of(r) for r in readers[node]] + [self.latency] * (node in ends))
-                old, best = times[node], None
-                for time in range(low, high + 1):
-                    times[node] = time
-                    price = held(node) + sum(held(term) for term in terms), abs(time - old)
-                    if best is None or price < best[0]:
-                        best = price, time
-                assert best is not None
-                times[node] = best[1]
-                changed |= best[1] != old
+                best = settle(node, {adder.left, adder.right})
+                changed |= best != times[node]
+                times[node] = best
         return times
+
+    @cached_property
+    def _readers(self) -> list[list[int]]:
+        readers: list[list[int]] = [[] for _ in range(self.columns + len(self.adders))]
+        for node, adder in enumerate(self.adders, self.columns):
+            for term in {adder.left, adder.right}:
+                readers[term].append(node)
+        return readers
 
     @cached_property
     def register_bits(self) -> int:
