@@ -1,7 +1,7 @@
 """From the outputs of a grid of anchors to one box an image, in NumPy float64, without PyTorch.
 
-For a board's driver and others that have an accelerator's integers. `mixq.training.Detection` decodes for training, on
-any device; a test holds the two to the same boxes within rounding, not to the same bits. The head is that of the
+Whatever is measured is decoded here: training models, converted ones, the interpreter's and an accelerator's integers;
+the loss alone has a decoding of its own, with gradients, in `mixq.training.detection`. The head is that of the
 published mixed-precision system (DeepBurning-MixQ, ICCAD 2023), after YOLOv3: channels anchor by anchor, for each x, y,
 width, height, objectness and class. `mixq.detection_fixed` does the same in integers alone.
 """
@@ -20,6 +20,8 @@ VALUES = 6
 
 MAX_GROWTH = 1000.0
 """Most that a box may be larger than its anchor; beyond any image, it keeps the exponential from overflowing."""
+
+MAX_LOG_GROWTH = math.log(MAX_GROWTH)
 
 EPSILON = 1e-9
 """Added to denominators, in pixels or square pixels."""
@@ -61,10 +63,14 @@ class AnchorGrid:
         """Of the outputs."""
         return VALUES * len(self.anchors)
 
-    def anchored(self, outputs: NDArray[Any]) -> NDArray[Any]:
-        """Outputs (N, 6 * A, rows, columns) as (N, A, 6, rows, columns); ValueError for other shapes."""
+    def anchored(self, outputs: Any) -> Any:
+        """Outputs (N, 6 * A, rows, columns), array or tensor, as (N, A, 6, rows, columns).
+
+        ValueError for other shapes.
+        """
         if outputs.ndim != 4 or outputs.shape[1] != self.channels:
-            raise ValueError(f"outputs must be of shape (N, {self.channels}, rows, columns), not {outputs.shape!r}")
+            shape = tuple(outputs.shape)
+            raise ValueError(f"outputs must be of shape (N, {self.channels}, rows, columns), not {shape!r}")
         count, _, rows, columns = outputs.shape
         return outputs.reshape(count, len(self.anchors), VALUES, rows, columns)
 
@@ -79,18 +85,25 @@ class AnchorGrid:
         """
         raw = self.anchored(np.asarray(outputs, np.float64))
         rows, columns = raw.shape[3:]
-        anchors = np.array(self.anchors, np.float64)[:, :, None, None]
-        boxes = np.empty((*raw.shape[:2], 4, rows, columns))
-        boxes[:, :, 0] = (sigmoid(raw[:, :, 0]) + np.arange(columns)) * self.stride
-        boxes[:, :, 1] = (sigmoid(raw[:, :, 1]) + np.arange(rows)[:, None]) * self.stride
-        boxes[:, :, 2:] = np.exp(np.minimum(raw[:, :, 2:4], math.log(MAX_GROWTH))) * anchors
-        return np.moveaxis(_mean(boxes), 1, -1), _mean(sigmoid(raw[:, :, 4]))
+        boxes = self._boxes(raw, np.arange(columns), np.arange(rows)[:, None])
+        return np.moveaxis(boxes, 1, -1), _mean(sigmoid(raw[:, :, 4]))
 
     def predict(self, outputs: NDArray[Any]) -> Floats:
         """The box of each image in pixels, (N, 4): x centre, y centre, width, height. Errors as of :meth:`decode`."""
-        boxes, confidence = self.decode(outputs)
-        best = confidence.reshape(len(confidence), -1).argmax(1)
-        return boxes.reshape(len(boxes), -1, 4)[np.arange(len(boxes)), best]
+        raw = self.anchored(np.asarray(outputs, np.float64))
+        count, anchors, values, _, columns = raw.shape
+        best = _mean(sigmoid(raw[:, :, 4])).reshape(count, -1).argmax(1)
+        chosen = raw.reshape(count, anchors, values, -1)[np.arange(count), :, :, best]
+        return self._boxes(chosen, (best % columns)[:, None], (best // columns)[:, None])
+
+    def _boxes(self, raw: Floats, column: NDArray[np.int64], row: NDArray[np.int64]) -> Floats:
+        """Mean boxes (N, 4, ...) of values (N, A, 6, ...); ``column`` and ``row`` have the shape of the last axes."""
+        anchors = np.array(self.anchors, np.float64).reshape(-1, 2, *[1] * (raw.ndim - 3))
+        boxes = np.empty((*raw.shape[:2], 4, *raw.shape[3:]))
+        boxes[:, :, 0] = (sigmoid(raw[:, :, 0]) + column) * self.stride
+        boxes[:, :, 1] = (sigmoid(raw[:, :, 1]) + row) * self.stride
+        boxes[:, :, 2:] = np.exp(np.minimum(raw[:, :, 2:4], MAX_LOG_GROWTH)) * anchors
+        return _mean(boxes)
 
     def predict_integers(self, codes: NDArray[Any], scales: float | NDArray[Any]) -> Floats:
         """The same of an accelerator's integers.

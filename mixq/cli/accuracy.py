@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import numpy.typing as npt
 import typer
 
 from mixq.build_folder import BuildFolder
@@ -14,6 +15,7 @@ from mixq.cli.progress import progress
 from mixq.cli.projects import load_project_data
 from mixq.cli.tables import show_facts
 from mixq.data import BoxSamples, Dataset, Samples
+from mixq.detection_decode import AnchorGrid, iou
 from mixq.errors import UserError
 from mixq.execute import run
 from mixq.files import write_json
@@ -105,18 +107,21 @@ def metric_words(metric: str, value: float) -> str:
 
 def integer_metric(graph: Graph, samples: Samples | BoxSamples, *, what: str = "testing the integer network") -> float:
     """Mean of the samples' metric, 0..1, of the final integers, in units of their step where there are boxes."""
-    import torch
-
     with progress(what, len(samples)) as update:
         outputs = run(graph, samples.images, progress=update)
-    scales = graph.tensor(graph.output).channel_scales
+    return integers_metric(graph, outputs, samples)
+
+
+def integers_metric(graph: Graph, outputs: npt.NDArray[np.int64], samples: Samples | BoxSamples) -> float:
+    """The same of final integers (N, C, H, W) that something computed, in whatever way."""
     if isinstance(samples, Samples):
         return float((outputs.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
+    scales = graph.tensor(graph.output).channel_scales
     if scales is None:
         raise UserError("the graph does not say what its output's integers are worth; make it with: mixq train")
-    task = task_of(samples)
-    values = outputs * np.array(scales)[:, None, None]
-    return float(task.measure(torch.from_numpy(values), task.targets(samples)).mean())
+    grid = AnchorGrid()
+    truth = grid.pixels(samples.boxes, *outputs.shape[2:])
+    return float(iou(grid.predict_integers(outputs, np.array(scales)), truth).mean())
 
 
 def task_of(samples: Samples | BoxSamples) -> Task:

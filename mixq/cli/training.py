@@ -116,13 +116,12 @@ def check_task(project: Project, table: NetworkTable, dataset: Dataset[Any]) -> 
     if isinstance(dataset.train, BoxSamples):
         from mixq.training import Detection
 
-        task = Detection()
+        grid = Detection().grid
         height, width = table.input_shape[1:]
-        if channels != 6 * len(task.anchors) or (rows * task.stride, columns * task.stride) != (height, width):
+        if channels != grid.channels or (rows * grid.stride, columns * grid.stride) != (height, width):
             raise UserError(
                 f"{table.name} has an output of {channels} x {rows} x {columns}; boxes in images of {height} x {width} "
-                f"take {6 * len(task.anchors)} x {height // task.stride} x {width // task.stride}; take ultranet, "
-                "or other data"
+                f"take {grid.channels} x {height // grid.stride} x {width // grid.stride}; take ultranet, or other data"
             )
         if project.train.label_smoothing or project.search.label_smoothing:
             raise UserError("label_smoothing is for classes, not for boxes; remove it from the project file")

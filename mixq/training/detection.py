@@ -1,8 +1,7 @@
-"""Detection of one object in an image: a grid of anchors, its decoding, and the loss that trains it.
+"""Detection of one object in an image: the loss that trains a grid of anchors, and the IoU of the boxes it finds.
 
-The head is that of the published mixed-precision system (DeepBurning-MixQ, ICCAD 2023), which follows YOLOv3: an
-output (N, 6 * anchors, rows, columns), for each anchor x, y, width, height, objectness and class, anchor by anchor.
-The one class needs no loss. Boxes are (x centre, y centre, width, height).
+The head is that of `mixq.detection_decode`, which finds the boxes that are measured; here is what needs gradients. The
+one class needs no loss. Boxes are (x centre, y centre, width, height).
 """
 
 from __future__ import annotations
@@ -16,24 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mixq.data import BoxSamples, Samples
-
-VALUES = 6
-"""Values of an anchor: x, y, width, height, objectness, class."""
-
-MAX_GROWTH = 1000.0
-"""Most that a box may be larger than its anchor; beyond any image, it keeps the exponential from overflowing."""
-
-EPSILON = 1e-9
-"""Added to denominators, in pixels or square pixels."""
+from mixq.detection_decode import EPSILON, MAX_LOG_GROWTH, AnchorGrid, iou
 
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
     """One box for an image, from a grid of anchors; loss in the mean over the images.
 
-    A cell at (row, column) and an anchor decode, in pixels, as ``x = (sigmoid(tx) + column) * stride``, y likewise,
-    ``width = exp(tw) * anchor width``, height likewise, ``confidence = sigmoid(to)``. The predicted box is the mean
-    over the anchors in the cell whose mean confidence is highest.
+    Outputs mean what `mixq.detection_decode.AnchorGrid` says, and their boxes are found by it.
 
     Loss: ``box_gain * mean(1 - CIoU)`` over the positive anchors, plus ``objectness_gain`` times the binary cross
     entropy of the objectness of all anchors in all cells. Positive are all anchors of the cell that holds the centre
@@ -48,18 +37,22 @@ class Detection:
         ValueError: no anchor, or a value that is not positive.
     """
 
-    stride: int = 16
-    anchors: tuple[tuple[float, float], ...] = ((20.0, 20.0),) * 6
+    stride: int = AnchorGrid.stride
+    anchors: tuple[tuple[float, float], ...] = AnchorGrid.anchors
     box_gain: float = 3.54
     objectness_gain: float = 64.3
     metric: ClassVar[str] = "iou"
 
     def __post_init__(self) -> None:
-        if not self.anchors or any(len(anchor) != 2 or not min(anchor) > 0 for anchor in self.anchors):
-            raise ValueError(f"anchors must be pairs of positive numbers, not {self.anchors!r}")
-        for name in ("stride", "box_gain", "objectness_gain"):
+        for name in ("box_gain", "objectness_gain"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, not {getattr(self, name)!r}")
+        _ = self.grid  # which checks the rest
+
+    @property
+    def grid(self) -> AnchorGrid:
+        """The grid that finds the boxes."""
+        return AnchorGrid(stride=self.stride, anchors=self.anchors)
 
     def targets(self, samples: Samples | BoxSamples) -> Tensor:
         """The boxes as shares of the image, float32 (N, 4)."""
@@ -70,6 +63,8 @@ class Detection:
     def decode(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes in pixels, (N, A, rows, columns, 4), and logits of their confidence, (N, A, rows, columns).
 
+        With gradients, in the outputs' precision, for the loss.
+
         Raises:
             ValueError: outputs of another number of channels.
         """
@@ -79,23 +74,17 @@ class Detection:
         down = torch.arange(rows, device=raw.device, dtype=raw.dtype)[:, None]
         anchors = torch.tensor(self.anchors, device=raw.device, dtype=raw.dtype)[:, None, None]
         # clamping the logarithm, not the exponential, keeps the gradient of what overflows finite
-        sizes = raw[..., 2:4].clamp(max=math.log(MAX_GROWTH)).exp() * anchors
+        sizes = raw[..., 2:4].clamp(max=MAX_LOG_GROWTH).exp() * anchors
         x = (raw[..., 0].sigmoid() + across) * self.stride
         y = (raw[..., 1].sigmoid() + down) * self.stride
         return torch.cat([torch.stack([x, y], dim=-1), sizes], dim=-1), raw[..., 4]
-
-    def predict(self, outputs: Tensor) -> Tensor:
-        """The one box of each image, in pixels, (N, 4)."""
-        boxes, confidence = self.decode(outputs)
-        cells = boxes.mean(1).flatten(1, 2)
-        best = confidence.sigmoid().mean(1).flatten(1).argmax(1)
-        return cells[torch.arange(len(cells), device=cells.device), best]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Weighted sum of both losses, a scalar; ``targets`` (N, 4) as shares of the image."""
         boxes, objectness = self.decode(outputs)
         images, (rows, columns) = len(boxes), boxes.shape[2:4]
-        truth = self._pixels(targets, boxes)
+        extent = targets.new_tensor([columns, rows, columns, rows]) * self.stride
+        truth = (targets * extent).to(boxes.dtype)
         column = (truth[:, 0] / self.stride).long().clamp(0, columns - 1)
         row = (truth[:, 1] / self.stride).long().clamp(0, rows - 1)
         which = torch.arange(images, device=boxes.device)
@@ -107,34 +96,19 @@ class Detection:
         return self.box_gain * box_loss + self.objectness_gain * objectness_loss
 
     def measure(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Intersection over union of each predicted box with the true one, float64 (N,)."""
-        found = self.predict(outputs)
-        boxes = self._pixels(targets, outputs[:, :1, :, :, None])
-        return iou(found, boxes).double()
+        """Intersection over union of each image's found box with the true one, float64 (N,).
+
+        Outputs of one value give the same bits, whatever model, device or precision they come from.
+        """
+        found = self.grid.predict(outputs.detach().double().cpu().numpy())
+        truth = self.grid.pixels(targets.cpu().numpy(), *outputs.shape[2:])
+        return torch.from_numpy(iou(found, truth)).to(outputs.device)
 
     def _anchored(self, outputs: Tensor) -> Tensor:
         """Outputs as (N, A, rows, columns, 6), in float32 at least."""
-        channels = len(self.anchors) * VALUES
-        if outputs.ndim != 4 or outputs.shape[1] != channels:
-            raise ValueError(f"outputs must be of shape (N, {channels}, rows, columns), not {tuple(outputs.shape)!r}")
-        count, _, rows, columns = outputs.shape
         full = outputs if outputs.dtype == torch.float64 else outputs.float()
-        return full.reshape(count, len(self.anchors), VALUES, rows, columns).permute(0, 1, 3, 4, 2)
-
-    def _pixels(self, targets: Tensor, grid: Tensor) -> Tensor:
-        """Boxes in pixels of the image that the grid (N, A, rows, columns, ...) covers."""
-        rows, columns = grid.shape[2:4]
-        extent = targets.new_tensor([columns, rows, columns, rows]) * self.stride
-        return (targets * extent).to(grid.dtype if grid.dtype == torch.float64 else torch.float32)
-
-
-def iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), pair by pair: (...), 0..1."""
-    low, high = _corners(boxes)
-    other_low, other_high = _corners(others)
-    overlap = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0).prod(-1)
-    union = boxes[..., 2:].prod(-1) + others[..., 2:].prod(-1) - overlap
-    return overlap / (union + EPSILON)
+        anchored: Tensor = self.grid.anchored(full)
+        return anchored.permute(0, 1, 3, 4, 2)
 
 
 def complete_iou(boxes: Tensor, truth: Tensor) -> Tensor:
@@ -144,9 +118,10 @@ def complete_iou(boxes: Tensor, truth: Tensor) -> Tensor:
     ``v = 4 / pi^2 * (atan(w / h) - atan(w' / h'))^2``, ``alpha = v / (1 - IoU + v)`` without a gradient (Zheng et al.,
     "Distance-IoU Loss", AAAI 2020).
     """
-    overlap = iou(boxes, truth)
     low, high = _corners(boxes)
     true_low, true_high = _corners(truth)
+    both = (torch.minimum(high, true_high) - torch.maximum(low, true_low)).clamp(min=0).prod(-1)
+    overlap = both / (boxes[..., 2:].prod(-1) + truth[..., 2:].prod(-1) - both + EPSILON)
     diagonal = (torch.maximum(high, true_high) - torch.minimum(low, true_low)).square().sum(-1)
     distance = (boxes[..., :2] - truth[..., :2]).square().sum(-1)
     angles = [torch.atan2(box[..., 2], box[..., 3]) for box in (boxes, truth)]

@@ -15,11 +15,11 @@ from mixq.checkpoints import load_checkpoint
 from mixq.converted import ConvertedModel
 from mixq.data.images import decode_image
 from mixq.data.resizing import resize_bilinear
+from mixq.detection_decode import AnchorGrid
 from mixq.execute import run
 from mixq.graph import Concat, Graph
 from mixq.lowering import lower
 from mixq.models import NetworkModel
-from mixq.training.detection import Detection
 
 WIDTHS = {"weight_bits": [4], "act_bits": [8] + [4] * 8}
 
@@ -51,7 +51,7 @@ def published(shared: Path, count: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def found_boxes(outputs: torch.Tensor) -> np.ndarray:
     """Boxes (xmin, xmax, ymin, ymax) in whole pixels of the 640 x 360 images."""
-    x, y, width, height = Detection().predict(outputs).double().numpy().T
+    x, y, width, height = AnchorGrid().predict(outputs.numpy()).T
     edges = [(x - width / 2) * 2, (x + width / 2) * 2, (y - height / 2) * 2.25, (y + height / 2) * 2.25]
     return np.stack(edges, axis=1).astype(np.int64)
 
