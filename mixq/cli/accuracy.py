@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import typer
 
 from mixq.build_folder import BuildFolder
-from mixq.cli.models import check_torch, load_build_model
+from mixq.cli.models import check_equal, check_torch, converted_outputs, load_build_model
 from mixq.cli.options import BuildDir
 from mixq.cli.progress import progress
 from mixq.cli.projects import load_project_data
@@ -41,21 +42,27 @@ def test(
 ) -> None:
     """Measure a build on the test split of its data set: top1 of classes, iou of boxes.
 
-    The integer network runs in the interpreter, exactly as the hardware computes, and the training model beside it
-    where the build has its checkpoint. The data are those of the project that mixq train noted in the build; a build
-    of digits_cnn without one is measured on scikit-learn's handwritten digits. Writes report/accuracy.json.
+    The integer network runs in the interpreter, exactly as the hardware computes. Where the build has its checkpoint,
+    the converted PyTorch model runs beside it and must give the same integers, and the training model. The data are
+    those of the project that mixq train noted in the build; a build of digits_cnn without one is measured on
+    scikit-learn's handwritten digits. Writes report/accuracy.json.
     """
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
     dataset = load_data(folder, graph)
     part = dataset.test if samples is None else dataset.test.take(slice(0, samples))
-    value, float_value = write_accuracy(folder, graph, part)
+    found = write_accuracy(folder, graph, part, converted=True)
     metric = metric_of(part)
+
+    def words(value: float | None) -> str:
+        return "no checkpoint" if value is None else metric_words(metric, value)
+
     show_facts(
         [
             ("data", f"{dataset.name}, {len(part):,} of {len(dataset.test):,} test images"),
-            ("integer network", metric_words(metric, value)),
-            ("training model", "no checkpoint" if float_value is None else metric_words(metric, float_value)),
+            ("integer network", words(found.value)),
+            ("converted model", words(found.converted_value)),
+            ("training model", words(found.float_value)),
             ("report", folder.report / "accuracy.json"),
         ]
     )
@@ -105,15 +112,8 @@ def metric_words(metric: str, value: float) -> str:
     return f"mean IoU {value:.4f}" if metric == "iou" else f"{100 * value:.2f} % right"
 
 
-def integer_metric(graph: Graph, samples: Samples | BoxSamples, *, what: str = "testing the integer network") -> float:
-    """Mean of the samples' metric, 0..1, of the final integers, in units of their step where there are boxes."""
-    with progress(what, len(samples)) as update:
-        outputs = run(graph, samples.images, progress=update)
-    return integers_metric(graph, outputs, samples)
-
-
 def integers_metric(graph: Graph, outputs: npt.NDArray[np.int64], samples: Samples | BoxSamples) -> float:
-    """The same of final integers (N, C, H, W) that something computed, in whatever way."""
+    """Mean of the samples' metric, 0..1, of final integers (N, C, H, W): whoever computed them, the same bits."""
     if isinstance(samples, Samples):
         return float((outputs.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
     scales = graph.tensor(graph.output).channel_scales
@@ -131,22 +131,46 @@ def task_of(samples: Samples | BoxSamples) -> Task:
     return Detection() if isinstance(samples, BoxSamples) else Classification()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """What the forms of a network reach, 0..1.
+
+    value: the integer network in the interpreter. float_value: the training model, converted_value: the converted
+    PyTorch model; None for what was not measured.
+    """
+
+    value: float
+    float_value: float | None = None
+    converted_value: float | None = None
+
+
 def write_accuracy(
-    folder: BuildFolder, graph: Graph, samples: Samples | BoxSamples, *, split: str = "test"
-) -> tuple[float, float | None]:
-    """Measure both models, write ``report/accuracy.json``, and return what they reach, the integer network first."""
-    value = integer_metric(graph, samples, what=f"measuring the integer network ({split})")
-    float_value = None
+    folder: BuildFolder,
+    graph: Graph,
+    samples: Samples | BoxSamples,
+    *,
+    split: str = "test",
+    converted: bool = False,
+) -> Accuracy:
+    """Measure the integer network and, where there is a checkpoint, the training model; write ``report/accuracy.json``.
+
+    converted: measure the converted model too, whose integers the interpreter's must equal; CheckFailed where they do
+    not.
+    """
+    with progress(f"measuring the integer network ({split})", len(samples)) as update:
+        outputs = run(graph, samples.images, progress=update)
+    found = Accuracy(value=integers_metric(graph, outputs, samples))
     if folder.checkpoint.is_file():
         from mixq.training import evaluate
 
-        float_value = evaluate(load_build_model(folder, graph), samples, task_of(samples))
-    report = {
-        "split": split,
-        "samples": len(samples),
-        "metric": metric_of(samples),
-        "value": value,
-        "float_value": float_value,
-    }
+        model = load_build_model(folder, graph)
+        found = replace(found, float_value=evaluate(model, samples, task_of(samples)))
+        if converted:
+            from mixq.converted import ConvertedModel
+
+            others = converted_outputs(ConvertedModel(model), samples.images)
+            check_equal(outputs, others)
+            found = replace(found, converted_value=integers_metric(graph, others, samples))
+    report = {"split": split, "samples": len(samples), "metric": metric_of(samples), **asdict(found)}
     write_json(folder.report_file("accuracy.json"), report)
-    return value, float_value
+    return found

@@ -129,6 +129,11 @@ def check_interpreter(graph: Graph, pixels: npt.NDArray[Any], expected: npt.NDAr
 
     with progress("running the interpreter", len(pixels)) as update:
         found = run(graph, pixels, progress=update)
+    check_equal(found, expected)
+
+
+def check_equal(found: npt.NDArray[np.int64], expected: npt.NDArray[np.int64]) -> None:
+    """CheckFailed, with the place, unless the interpreter's integers are exactly those of the converted model."""
     places = np.argwhere(found != expected)
     if len(places):
         frame, *place = (int(index) for index in places[0])

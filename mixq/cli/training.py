@@ -78,8 +78,8 @@ def train(
     check_task(project, table, dataset)
     model, result = _trained(project, table, widths, dataset, folder, device=device, fresh=fresh)
     graph = _write(folder, project, model, dataset)
-    value, _ = write_accuracy(folder, graph, dataset.validation, split="validation")
-    _show(folder, project, widths, origin, result, dataset, value)
+    found = write_accuracy(folder, graph, dataset.validation, split="validation")
+    _show(folder, project, widths, origin, result, dataset, found.value)
 
 
 def _widths(project: Project, table: NetworkTable, folder: BuildFolder, bits: Path | None) -> tuple[BitAllocation, str]:

@@ -212,7 +212,14 @@ def test_boxes_with_a_network_and_data_of_ones_own(tmp_path: Path, mixq: Run) ->
     outcome = mixq("train", write(tmp_path, BOXES), "--out", build)
     assert outcome.status == 0, outcome.err
     assert accuracy_report(build)["metric"] == "iou" and "mean IoU" in outcome.out
-    assert mixq("test", build).status == 0
+    outcome = mixq("test", build)
+    assert outcome.status == 0
+    # The three forms, each in its line; both integer ones to the last digit.
+    found = accuracy_report(build)
+    assert found["converted_value"] == found["value"] > 0 and abs(found["float_value"] - found["value"]) < 0.05
+    lines = [" ".join(line.split()) for line in outcome.out.splitlines()]
+    for form, value in (("integer network", "value"), ("converted model", "value"), ("training model", "float_value")):
+        assert f"{form} mean IoU {found[value]:.4f}" in lines
     # The integers, scaled by hand from the checkpoint's own steps, through the task's measure.
     found, part = accuracy_report(build), project_files.boxes(count=8).test
     graph = Graph.load(build)
@@ -224,6 +231,20 @@ def test_boxes_with_a_network_and_data_of_ones_own(tmp_path: Path, mixq: Run) ->
     assert found["value"] == pytest.approx(float(measured), rel=1e-12)
     assert (found["split"], found["samples"], found["metric"]) == ("test", 8, "iou")
     assert mixq("plan", build, "--board", "ultra96-v2").status == 0
+    # Another training's checkpoint is found out, and no accuracy is written for it.
+    (build / "report/accuracy.json").unlink()
+    other = tmp_path / "other"
+    assert mixq("train", tmp_path / "tiny.yaml", "--seed", "5", "--out", other).status == 0
+    (other / "checkpoints/model.pt").replace(build / "checkpoints/model.pt")
+    outcome = mixq("test", build)
+    assert outcome.status == 1 and "mixq: interpreter and converted model differ in " in outcome.complaint
+    assert not (build / "report/accuracy.json").exists()
+    # Without one, the integers alone are measured.
+    (build / "checkpoints/model.pt").unlink()
+    outcome = mixq("test", build)
+    assert outcome.status == 0 and "converted model  no checkpoint\n" in outcome.out
+    alone = accuracy_report(build)
+    assert (alone["value"], alone["converted_value"], alone["float_value"]) == (found["value"], None, None)
 
 
 def test_a_build_that_does_not_say_its_data(tmp_path: Path, mixq: Run) -> None:

@@ -1,0 +1,66 @@
+"""The detector's evidence: its checks, and a short training on real images whose forms find the same boxes."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mixq.build_folder import BuildFolder
+from mixq.cli.training import train
+from mixq.data.dacsdc import load_dacsdc
+from mixq.detection_decode import AnchorGrid, iou
+from mixq.errors import CheckFailed
+from mixq.execute import run
+from scripts.detection_data import contest_sample
+from scripts.detection_evidence import BITS, Boxes, measured, training
+
+PROJECT = """\
+name: short
+network: ultranet
+data: {{name: dacsdc, root: "{root}", train_size: 100, validation_size: 2, test_size: 10, options: {options}}}
+quantizer: lsq
+weight_range: narrow
+train: {{epochs: 3, batch: 10, learning_rate: 0.02, shift: 16, flip: true}}
+"""
+
+
+@pytest.mark.slow
+def test_a_short_training_finds_the_same_boxes_in_all_forms(shared: Path, root: Path, tmp_path: Path) -> None:
+    archive = shared / "data" / "dacsdc_sample300.zip"
+    config = tmp_path / "short.yaml"
+    config.write_text(PROJECT.format(root=archive, options="{channel_order: bgr}"))
+    folder = BuildFolder(tmp_path / "build")
+    train(config, bits=root / BITS, out=folder.path)
+    found = measured(folder)
+    assert found.images == 10 and found.interpreter == found.converted
+    assert training(folder)["epochs"] == 3
+    # The boxes once more, without the verbs: integers times their steps, decoded, beside the true ones.
+    graph = folder.load_graph()
+    test = load_dacsdc(archive, channel_order="bgr", train_size=1, validation_size=1, test_size=10).test
+    steps = graph.tensor(graph.output).channel_scales
+    assert steps is not None
+    boxes = AnchorGrid().predict(run(graph, test.images) * np.array(steps)[:, None, None])
+    assert iou(boxes, test.boxes * np.array([320, 160, 320, 160], np.float64)).mean() == found.interpreter
+    assert found.interpreter > 0
+    document = json.loads((folder.report / "accuracy.json").read_text())
+    assert document["converted_value"] == document["value"] == found.interpreter
+
+
+def test_all_images_but_those_of_validation_are_trained_on(shared: Path) -> None:
+    dataset = contest_sample(str(shared / "data" / "dacsdc_sample300.zip"))
+    assert (len(dataset.train), len(dataset.validation)) == (250, 50)
+    assert dataset.test is dataset.validation
+    trained = {image.tobytes() for image in dataset.train.images}
+    assert len(trained) == 250 and not trained & {image.tobytes() for image in dataset.validation.images}
+
+
+def test_what_fails() -> None:
+    Boxes(images=1, fake_quantised=0.5, converted=0.504, interpreter=0.504).check()
+    with pytest.raises(CheckFailed, match=r"the converted model has an IoU of 0.5, the interpreter 0.5000000000000001"):
+        Boxes(images=1, fake_quantised=0.5, converted=0.5, interpreter=math.nextafter(0.5, 1)).check()
+    with pytest.raises(CheckFailed, match=r"differ by 0.0060 in IoU, not below 0.005"):
+        Boxes(images=1, fake_quantised=0.5, converted=0.506, interpreter=0.506).check()
