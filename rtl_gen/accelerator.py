@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module
+from amaranth.hdl import Const, Module, Value
 from amaranth.lib import wiring
 
 from mixq.errors import UserError
@@ -19,6 +19,8 @@ from mixq.streams import StreamShape
 from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.dsp import Target
 from rtl_gen.fork import Fork
+from rtl_gen.handshakes import INPUT as INPUT_STREAM
+from rtl_gen.handshakes import OUTPUT, StreamLabel, name_handshakes
 from rtl_gen.interfaces import Stage, stage_signature
 from rtl_gen.joins import AddStage, ConcatStage, JoinStage
 from rtl_gen.packed_chain import check_target
@@ -34,6 +36,7 @@ class Accelerator(wiring.Component):
     Parameters: graph; plan, made for this graph; target, see :class:`rtl_gen.dsp.Dsp`.
 
     Members: ``i``: pixels, in beats of ``input_shape``; ``o``: the last tensor, in beats of ``output_shape``.
+    The streams between the stages have names in the Verilog, see :mod:`rtl_gen.handshakes`.
 
     Throughput: a frame in ``cycles_per_frame`` cycles, frames back to back. Where ``fast_clock`` is true there is a
     second clock domain, "fast", see :class:`rtl_gen.pumped_array.PumpedArray`.
@@ -138,9 +141,31 @@ class Accelerator(wiring.Component):
         m = Module()
         for name, part in self._wires.parts:
             m.submodules[name] = part
+        labels, streams, room = [], [], []
         for source, target in self._wires.ends:
-            wiring.connect(m, self._port(source, "i"), self._port(target, "o"))
+            given = self._port(source, "i")
+            wiring.connect(m, given, self._port(target, "o"))
+            labels.append(self._label(source, target))
+            streams.append(given)
+            room.append(self._room(source))
+        name_handshakes(m, labels, streams, room)
         return m
+
+    def _label(self, source: End, target: End) -> StreamLabel:
+        """The parts at both ends of a stream."""
+        taker = OUTPUT if target is None else target[0]
+        if source is None:
+            return StreamLabel(INPUT_STREAM, taker)
+        part = dict(self._wires.parts)[source[0]]
+        depth = part.depths[_output_number(source[1])] if isinstance(part, Fork) else 0
+        return StreamLabel(source[0], taker, depth, source[0] in self._wires.converters)
+
+    def _room(self, source: End) -> Value:
+        """Whether the FIFO that a stream comes out of takes a beat, 1 where it comes out of none."""
+        part = None if source is None else dict(self._wires.parts)[source[0]]
+        if source is None or not isinstance(part, Fork):
+            return Const(1, 1)
+        return part.room[_output_number(source[1])]
 
     def _port(self, end: End, own: str) -> Any:
         """A part's stream, or the accelerator's own."""
@@ -195,6 +220,11 @@ def _stage(unit: Unit, plan: Plan, target: Target) -> Stage | JoinStage:
         scaling = _scaling(unit, node, method or "multiply")
         return Convolution(layer.folding, unit.stream_weights, scaling, name=node.name, target=target)
     return _join(unit, plan) if unit.joins else simple_stage(unit, lanes=layer.lanes, method=layer.method)
+
+
+def _output_number(port: str) -> int:
+    """Of the stream of a fork that is called so."""
+    return int(port.removeprefix("o"))
 
 
 def _input_shapes(stage: Stage | JoinStage) -> tuple[StreamShape, ...]:

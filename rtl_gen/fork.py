@@ -18,8 +18,8 @@ class Fork(wiring.Component):
 
     Parameters: ``width`` of a beat in bits; ``depths`` of the FIFOs in beats, 2 at least.
 
-    Members: ``i``; ``o0``, ``o1`` ...: streams of ``unsigned(width)``; ``full``: a bit for each output, whether its
-    FIFO is full. Throughput: a beat a cycle. Neither side's ready or valid passes through.
+    Members: ``i``; ``o0``, ``o1`` ...: streams of ``unsigned(width)``; ``room``: a bit for each output, whether its
+    FIFO takes a beat. Throughput: a beat a cycle. Neither side's ready or valid passes through.
 
     Raises: TypeError, ValueError for a width below 1, a depth below 2, or no output.
     """
@@ -31,7 +31,7 @@ class Fork(wiring.Component):
         self._depths = tuple(checked_int("depths", depth, low=2) for depth in depths)
         outputs = {f"o{number}": Out(stream.Signature(unsigned(width))) for number in range(len(self._depths))}
         super().__init__(
-            {"i": In(stream.Signature(unsigned(width))), **outputs, "full": Out(unsigned(len(self._depths)))}
+            {"i": In(stream.Signature(unsigned(width))), **outputs, "room": Out(unsigned(len(self._depths)))}
         )
 
     @property
@@ -48,12 +48,11 @@ class Fork(wiring.Component):
         """Write into all FIFOs, or none."""
         m = Module()
         fifos = [StreamFifo(self._width, depth) for depth in self._depths]
-        room, push = Signal(), Signal()
+        push = Signal()
         m.d.comb += [
-            room.eq(Cat(fifo.i.ready for fifo in fifos).all()),
-            push.eq(self.i.valid & room),
-            self.i.ready.eq(room),
-            self.full.eq(Cat(~fifo.i.ready for fifo in fifos)),
+            self.room.eq(Cat(fifo.i.ready for fifo in fifos)),
+            push.eq(self.i.valid & self.room.all()),
+            self.i.ready.eq(self.room.all()),
         ]
         for number, (fifo, output) in enumerate(zip(fifos, self.outputs, strict=True)):
             m.submodules[f"fifo{number}"] = fifo

@@ -13,11 +13,12 @@ End = tuple[str, str] | None
 
 
 class Wires:
-    """Parts by name, in the order of the data, and which stream feeds which."""
+    """Parts by name, in the order of the data, which of them are converters, and which stream feeds which."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, Any]] = []
         self.ends: list[tuple[End, End]] = []
+        self.converters: set[str] = set()
 
     def free_name(self, name: str) -> str:
         """The name, with underscores behind it where another part is called so."""
@@ -39,6 +40,7 @@ class Wires:
         for number, (before, after) in enumerate(bridge(given, needed)):
             own = self.free_name(f"{name}_converter_{number}")
             self.add(own, converter(before, after))
+            self.converters.add(own)
             self.join(source, (own, "i"))
             source = (own, "o")
         return source

@@ -18,6 +18,7 @@ import cocotb
 from cocotb.handle import Immediate
 from cocotb.triggers import Timer
 
+from sim.deadlock import SIGNALS
 from sim.streams import Beats, StreamDriver, StreamMonitor, StreamPorts
 
 _HALF_CYCLE = Timer(5, "step")
@@ -41,6 +42,7 @@ class _Job:
     progress: Path | None
     fast_clock: str | None
     fast_reset: str | None
+    streams: tuple[str, ...] | None
 
 
 @dataclass
@@ -51,6 +53,7 @@ class _Phase:
     monitor: StreamMonitor
     cycles: int = 0
     hang: str = ""
+    streams: dict[str, str] | None = None
 
     @property
     def errors(self) -> list[str]:
@@ -94,6 +97,7 @@ class _Scenario:
         return {
             "errors": errors,
             "hang": phase.hang,
+            "streams": phase.streams,
             "inputs": phase.driver.accepted_cycles,
             "outputs": phase.monitor.accepted_cycles,
             "payloads": [f"{payload:x}" for payload in phase.monitor.payloads],
@@ -136,6 +140,7 @@ class _Scenario:
             quiet = 0 if moved else quiet + 1
             if quiet > self._settings["stall_limit"]:
                 phase.hang = self._hang(phase)
+                phase.streams = self._streams()
                 return
             if self._job.progress is not None and phase.monitor.frames != frames:
                 frames = phase.monitor.frames
@@ -201,6 +206,15 @@ class _Scenario:
             f"{', '.join(level(name) for name in ports)}"
         )
 
+    def _streams(self) -> dict[str, str] | None:
+        """The handshakes of the named streams inside the design, the first one's bit first."""
+        if self._job.streams is None:
+            return None
+        holder = self._dut
+        for instance in self._job.streams:
+            holder = getattr(holder, instance)
+        return {name: str(getattr(holder, signal).value)[::-1] for name, signal in SIGNALS.items()}
+
 
 def _integers(values: list[str] | None) -> list[int] | None:
     return None if values is None else [int(value, 16) for value in values]
@@ -223,6 +237,7 @@ async def run_scenarios(dut: Any) -> None:
         progress=Path(text["progress"]) if text["progress"] else None,
         fast_clock=text["fast_clock"],
         fast_reset=text["fast_reset"],
+        streams=None if text["streams"] is None else tuple(text["streams"]),
     )
     # Writes at time 0 can lose against the initial values of the simulator's own nets.
     await _SETTLE

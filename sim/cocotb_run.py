@@ -19,6 +19,7 @@ from cocotb_tools.runner import get_runner
 from mixq.errors import CheckFailed
 from sim.streams import StreamPorts
 from sim.tools import find_icarus, find_verilator
+from sim.verilator_config import write_public
 
 SIMULATORS = ("icarus", "verilator")
 
@@ -87,11 +88,13 @@ class Outcome:
 
     ``inputs``, ``outputs``: the cycle after reset in which each beat was accepted. ``payloads`` of the output
     beats. ``errors``: broken rules and wrong beats, at most a few dozen. ``hang`` says how things stood when
-    nothing moved any more, else it is empty. ``handshakes``: see :class:`sim.streams.StreamMonitor`.
+    nothing moved any more, else it is empty; ``streams``, the bits of :class:`sim.deadlock.Handshakes` then, None where
+    the design names no streams. ``handshakes``: see :class:`sim.streams.StreamMonitor`.
     """
 
     errors: list[str]
     hang: str
+    streams: dict[str, str] | None
     inputs: list[int]
     outputs: list[int]
     payloads: list[int]
@@ -104,7 +107,8 @@ class Interface:
     """The names that the bench has to know of the top module; ``constants`` are values for other inputs.
 
     ``fast_clock`` has two cycles in each of ``clock``, the first of which starts with it; ``fast_reset`` is driven like
-    ``reset``. None where there is no such port.
+    ``reset``. None where there is no such port. ``streams``: instances on the way to the signals of
+    :mod:`rtl_gen.handshakes`, None where there are none.
     """
 
     clock: str
@@ -115,10 +119,13 @@ class Interface:
     constants: Mapping[str, int] = field(default_factory=dict)
     fast_clock: str | None = None
     fast_reset: str | None = None
+    streams: tuple[str, ...] | None = None
 
 
-def build(sources: Sequence[Path], *, top: str, simulator: str, folder: Path) -> None:
-    """Compile ``sources`` in ``folder``.
+def build(
+    sources: Sequence[Path], *, top: str, simulator: str, folder: Path, streams_module: str | None = None
+) -> None:
+    """Compile ``sources`` in ``folder``; ``streams_module`` has the signals of :mod:`rtl_gen.handshakes`.
 
     Raises:
         UserError: the simulator is missing.
@@ -141,6 +148,8 @@ def build(sources: Sequence[Path], *, top: str, simulator: str, folder: Path) ->
     translate += ["--top-module", top, "--vpi", "--public-depth", "1", "--no-timing", "--timescale", "1ns/1ps"]
     # Uninitialised state starts at random: a result that depends on it is not repeatable and shows.
     translate += ["-O3", "--x-assign", "fast", "--x-initial", "unique", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+    if streams_module is not None:
+        files.insert(0, str(write_public(folder, streams_module)))
     translate += ["-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator", str(main), *files]
     make = [str(verilator.make), "-j2", "-f", "Vtop.mk", "OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"]
     _execute([translate, make], folder, verilator.environment)
@@ -184,6 +193,7 @@ def run(
             "active_low": interface.active_low,
             "fast_clock": interface.fast_clock,
             "fast_reset": interface.fast_reset,
+            "streams": interface.streams,
             "input": asdict(interface.input),
             "output": asdict(interface.output),
             "constants": dict(interface.constants),

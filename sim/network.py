@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mixq.errors import CheckFailed, UserError
 from sim import cocotb_run, verilated
+from sim.deadlock import Handshakes, Streams, deadlock, find_streams
 from sim.stalls import DRIVER_MODES, SINK_MODES
 from sim.streams import StreamPorts
 from sim.verilog_source import library_sources, module_ports
@@ -89,6 +90,7 @@ class _Design:
     output_bytes: int
     other_inputs: tuple[str, ...]
     fast_clock: bool
+    streams: Streams | None
 
 
 def simulate(
@@ -129,7 +131,8 @@ def simulate(
     ------
     UserError : a tool or a source is missing, the folder's path is none that the simulator takes, or a port of
         ``mixq_top`` is not as it must be.
-    CheckFailed : the simulator refuses the Verilog, or the accelerator hangs.
+    Deadlock : the accelerator hangs for a full FIFO, with the join that starves and the FIFO.
+    CheckFailed : the simulator refuses the Verilog, or the accelerator hangs for another reason.
     ValueError : a parameter is none of those allowed.
     """
     driver, sink = (stalls, stalls) if isinstance(stalls, str) else stalls
@@ -198,6 +201,7 @@ def _read_design(rtl_dir: Path) -> _Design:
         output_bytes=ports[f"{_OUTPUT}_tdata"].width // 8,
         other_inputs=tuple(others),
         fast_clock=_FAST_CLOCK in ports,
+        streams=find_streams(holder, TOP),
     )
 
 
@@ -233,12 +237,13 @@ def _run_free(
         output_bytes=design.output_bytes,
         other_inputs=design.other_inputs,
         fast_clock=design.fast_clock,
+        streams=design.streams,
         folder=folder,
         optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > _MANY_FRAMES else "compile"),
     )
     built = time.monotonic()
     report = verilated.run(model, request, run_folder=design.rtl_dir, progress=progress)
-    _refuse_hang("verilator", request, report.hang, report.errors)
+    _refuse_hang("verilator", request, design, report.hang, report.streams, report.errors)
     return NetworkRun(
         simulator="verilator",
         outputs=_split(report.output, request.output_frame_bytes),
@@ -263,7 +268,8 @@ def _run_cocotb(
     engine = "icarus" if simulator == "icarus" else "verilator"
     model = folder / f"cocotb-{engine}"
     started = time.monotonic()
-    cocotb_run.build(design.sources, top=TOP, simulator=engine, folder=model)
+    public = design.streams.module if design.streams else None
+    cocotb_run.build(design.sources, top=TOP, simulator=engine, folder=model, streams_module=public)
     built = time.monotonic()
     vector = _vector(design, request)
     [outcome] = cocotb_run.run(
@@ -278,6 +284,7 @@ def _run_cocotb(
             output=StreamPorts.axi(_OUTPUT),
             constants=dict.fromkeys(design.other_inputs, 0),
             fast_clock=_FAST_CLOCK if design.fast_clock else None,
+            streams=design.streams.path if design.streams else None,
         ),
         vectors=[vector],
         scenarios=[
@@ -296,7 +303,8 @@ def _run_cocotb(
         run_folder=design.rtl_dir,
         progress=progress,
     )
-    _refuse_hang(simulator, request, outcome.hang, outcome.errors)
+    seen = None if outcome.streams is None else Handshakes(**outcome.streams)
+    _refuse_hang(simulator, request, design, outcome.hang, seen, outcome.errors)
     beats = vector.output_frames[0] if vector.output_frames else 1
     data = [payload.to_bytes(design.output_bytes, "little") for payload in outcome.payloads]
     outputs = [
@@ -338,10 +346,24 @@ def _vector(design: _Design, request: verilated.Request) -> cocotb_run.Vector:
     )
 
 
-def _refuse_hang(simulator: str, request: verilated.Request, hang: str, errors: Sequence[str]) -> None:
-    if hang:
-        before = f"; before that, {errors[0]}" if errors else ""
-        raise CheckFailed(f"{TOP} in {simulator}, {request.label}: {hang}{before}")
+def _refuse_hang(
+    simulator: str,
+    request: verilated.Request,
+    design: _Design,
+    hang: str,
+    seen: Handshakes | None,
+    errors: Sequence[str],
+) -> None:
+    """CheckFailed where nothing moved any more; Deadlock where the streams between the stages say why."""
+    if not hang:
+        return
+    before = f"; before that, {errors[0]}" if errors else ""
+    said = f"{TOP} in {simulator}, {request.label}: {hang}{before}"
+    if design.streams is not None and seen is not None:
+        found = deadlock(design.streams.labels, seen, said)
+        if found is not None:
+            raise found
+    raise CheckFailed(said)
 
 
 def _split(data: bytes, size: int) -> list[bytes]:

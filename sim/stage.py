@@ -22,6 +22,7 @@ from amaranth.back import verilog
 
 from mixq.errors import CheckFailed
 from sim import cocotb_run
+from sim.deadlock import Handshakes, deadlock, find_streams
 from sim.stalls import DRIVER_MODES, SINK_MODES
 from sim.streams import StreamPorts
 from sim.verilog_source import library_sources, module_ports
@@ -171,11 +172,13 @@ class StageBench:
         source.write_text(text)
         for name, image in getattr(component, "memory_images", {}).items():
             (self._folder / name).write_text(image)
+        self._streams = find_streams(text, self._top)
         self._interface = self._make_interface(text, constants or {})
         extra_texts = [Path(path).read_text() for path in extra_sources]
         sources = [source, *(Path(path).resolve() for path in extra_sources)]
         sources += library_sources([text, *extra_texts])
-        cocotb_run.build(sources, top=self._top, simulator=simulator, folder=self._folder)
+        public = self._streams.module if self._streams else None
+        cocotb_run.build(sources, top=self._top, simulator=simulator, folder=self._folder, streams_module=public)
 
     def _make_interface(self, text: str, constants: Mapping[str, int]) -> cocotb_run.Interface:
         given, taken = StreamPorts.plain("i"), StreamPorts.plain("o")
@@ -200,6 +203,7 @@ class StageBench:
             constants=values,
             fast_clock=fast["fast_clk"],
             fast_reset=fast["fast_rst"],
+            streams=self._streams.path if self._streams else None,
         )
 
     def run(self, scenario: Scenario) -> StageRun:
@@ -211,7 +215,7 @@ class StageBench:
 
         Raises:
             CheckFailed: a beat differs or a rule of streams is broken; the message holds the scenario's number,
-                stalls and seed, and the first error.
+                stalls and seed, and the first error. Deadlock: an accelerator hangs for a full FIFO.
         """
         outcomes = cocotb_run.run(
             self._folder,
@@ -225,10 +229,7 @@ class StageBench:
         for number, (scenario, outcome) in enumerate(zip(scenarios, outcomes, strict=True)):
             failures = [*outcome.errors, *([outcome.hang] if outcome.hang else [])]
             if failures:
-                raise CheckFailed(
-                    f"{self._top} in {self._simulator}, scenario {number}, stalls {'/'.join(scenario.stalls)}, "
-                    f"seed {scenario.seed}: {failures[0]}"
-                )
+                raise self._failure(outcome, number, scenario, failures[0])
             runs.append(
                 StageRun(
                     scenario=scenario,
@@ -240,6 +241,18 @@ class StageBench:
                 )
             )
         return runs
+
+    def _failure(self, outcome: cocotb_run.Outcome, number: int, scenario: Scenario, first: str) -> CheckFailed:
+        """What is wrong with a scenario; Deadlock where nothing moved any more and the streams inside say why."""
+        said = (
+            f"{self._top} in {self._simulator}, scenario {number}, stalls {'/'.join(scenario.stalls)}, "
+            f"seed {scenario.seed}: {first}"
+        )
+        if self._streams is not None and outcome.streams is not None and not outcome.errors:
+            found = deadlock(self._streams.labels, Handshakes(**outcome.streams), said)
+            if found is not None:
+                return found
+        return CheckFailed(said)
 
 
 def check_stage(

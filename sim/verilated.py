@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mixq.errors import CheckFailed
+from sim.deadlock import SIGNALS, Handshakes, Streams
 from sim.tools import Verilator, find_verilator
+from sim.verilator_config import write_public
 
 _MAIN = Path(__file__).resolve().parent / "cpp" / "network_main.cpp"
 _LAST_LINES = 15
@@ -52,7 +54,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Report:
-    """What the compiled model wrote down; ``hang`` is empty where all frames came out."""
+    """What the compiled model wrote down; ``hang`` is empty where all frames came out.
+
+    ``streams``: the handshakes at the hang, None where there is none or the design names no streams.
+    """
 
     output: bytes
     starts: list[int]
@@ -61,6 +66,7 @@ class Report:
     cycles: int
     errors: list[str]
     hang: str
+    streams: Handshakes | None
 
 
 def build(
@@ -70,13 +76,14 @@ def build(
     output_bytes: int,
     other_inputs: Sequence[str] = (),
     fast_clock: bool = False,
+    streams: Streams | None = None,
     folder: Path,
     optimise: str,
 ) -> Path:
     """Compile ``mixq_top`` and return the executable, kept in ``folder`` under a hash of all that it is made of.
 
     ``other_inputs`` are ports besides clocks, reset and the two streams; they are held at 0. ``fast_clock``: there is
-    ``ap_clk2x`` beside ``ap_clk``.
+    ``ap_clk2x`` beside ``ap_clk``. ``streams``: those that the Verilog names, whose handshakes a hang is explained by.
 
     Raises:
         UserError: Verilator or the compiler is missing.
@@ -91,6 +98,12 @@ def build(
         f"#define INPUT_BYTES {input_bytes}\n#define OUTPUT_BYTES {output_bytes}\n#define OTHER_INPUTS(X) {names}\n"
         f"#define FAST_CLOCK {int(fast_clock)}\n"
     )
+    if streams is not None:
+        scope = ".".join(("mixq_top", *streams.path))
+        names = " ".join(f'X("{kind}", "{name}")' for kind, name in SIGNALS.items())
+        config += (
+            f'#define STREAMS {len(streams.labels)}\n#define STREAMS_SCOPE "{scope}"\n#define SIGNALS(X) {names}\n'
+        )
     key = hashlib.sha256()
     for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config):
         key.update(part.encode() + b"\0")
@@ -100,18 +113,19 @@ def build(
     if not kept.is_file():
         with tempfile.TemporaryDirectory(prefix="verilator-", dir=folder) as scratch:
             (Path(scratch) / "network_config.h").write_text(config)
-            made = _compile(tool, sources, Path(scratch), optimise)
+            public = [] if streams is None else [write_public(Path(scratch), streams.module).name]
+            made = _compile(tool, sources, Path(scratch), optimise, public)
             os.replace(made, kept)
     return kept
 
 
-def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str) -> Path:
+def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str, public: list[str]) -> Path:
     # Copies under their bare names: neither the folder's name nor the time ends up in the C++, so that the
     # compiler cache recognises it.
     for path in (*sources, _MAIN):
         shutil.copyfile(path, scratch / path.name)
     flags = [*_FLAGS, "-Mdir", ".", "-o", "mixq_top"]
-    files = [_MAIN.name, *(path.name for path in sources)]
+    files = [_MAIN.name, *public, *(path.name for path in sources)]
     make = [str(tool.make), "-j2", "-f", "Vmixq_top.mk", *_OPTIMISATIONS[optimise]]
     for command in ([str(tool.executable), *flags, *files], make):
         done = subprocess.run(
@@ -179,13 +193,16 @@ def _execute(command: list[str], folder: Path, progress: Callable[[int], None] |
 
 
 def _read_report(text: str, output: bytes, said: list[str]) -> Report:
-    errors, hang, lists = [], "", {}
+    errors, hang, lists, streams = [], "", {}, {}
     for line in text.splitlines():
         key, _, rest = line.partition(" ")
         if key == "error":
             errors.append(rest)
         elif key == "hang":
             hang = "\n".join([rest, *said[-_LAST_LINES:]])
+        elif key == "streams":
+            kind, _, bits = rest.partition(" ")
+            streams[kind] = bits
         else:
             lists[key] = [int(value) for value in rest.split()]
     return Report(
@@ -196,4 +213,5 @@ def _read_report(text: str, output: bytes, said: list[str]) -> Report:
         cycles=lists["cycles"][0],
         errors=errors,
         hang=hang,
+        streams=Handshakes(**streams) if streams else None,
     )

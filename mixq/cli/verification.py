@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,12 @@ from mixq.containers import frame_bytes, from_bytes, to_bytes
 from mixq.errors import CheckFailed
 from mixq.files import write_json
 from mixq.graph import Graph
+from mixq.plan import Plan
+from mixq.plan.fifos import CYCLES_OF_STAGE, least_beats
+from mixq.plan.units import units
 
 if TYPE_CHECKING:
+    from sim.deadlock import Deadlock
     from sim.network import NetworkRun
 
 Integers = npt.NDArray[np.int64]
@@ -26,6 +31,8 @@ Integers = npt.NDArray[np.int64]
 SPEED_FRAMES = 6
 #: From so many frames on, the measured cycles must be the planned ones.
 STEADY_FRAMES = 4
+#: So many cycles without a beat are a hang, and fewer where the plan says that its stages are fast.
+MOST_QUIET, LEAST_QUIET, QUIET_OF_STAGE = 1_000_000, 1_000, 4 * CYCLES_OF_STAGE
 #: From more frames on, a model that is quicker to run but slower to compile is the better one.
 MANY_FRAMES = 100
 
@@ -114,11 +121,13 @@ def verify_frames(
         path.unlink(missing_ok=True)
     count = len(codes)
     extra = min(SPEED_FRAMES, count) if stalls != "none" else 0
+    plan = folder.load_plan() if folder.plan_file.is_file() else None
+    send = partial(_simulate, folder, graph, simulator=simulator, seed=seed, plan=plan)
     with progress(f"simulating under {simulator}", count + extra) as update:
-        run = _simulate(folder, graph, codes, simulator, stalls, seed, update)
+        run = send(codes, stalls=stalls, update=update)
         speed = run
         if extra:
-            speed = _simulate(folder, graph, codes[:extra], simulator, "none", seed, lambda done: update(count + done))
+            speed = send(codes[:extra], stalls="none", update=lambda done: update(count + done))
     found = decoded(run.outputs, graph)[:count]
     missing = (count - len(found)) * int(np.prod(expected.shape[1:]))
     performance = Performance(
@@ -139,7 +148,7 @@ def verify_frames(
         expected=expected,
         protocol_errors=(*run.protocol_errors, *(speed.protocol_errors if extra else ())),
         measured_frames=extra or count,
-        planned_cycles=folder.load_plan().cycles if folder.plan_file.is_file() else None,
+        planned_cycles=plan.cycles if plan else None,
     )
 
 
@@ -147,25 +156,60 @@ def _simulate(
     folder: BuildFolder,
     graph: Graph,
     codes: npt.NDArray[Any],
+    *,
     simulator: str,
     stalls: str,
     seed: int,
+    plan: Plan | None,
     update: Callable[[int], None],
 ) -> NetworkRun:
+    from sim.deadlock import Deadlock
     from sim.network import simulate
 
     source, target = graph.tensor(graph.input), graph.tensor(graph.output)
-    return simulate(
-        folder.rtl,
-        [to_bytes(codes[at : at + 1], source.format) for at in range(len(codes))],
-        output_frame_bytes=frame_bytes(target.shape, target.format),
-        simulator=simulator,
-        stalls=stalls,
-        seed=seed,
-        work_dir=folder.sim,
-        optimise="compile" if len(codes) <= MANY_FRAMES else "run",
-        progress=update,
-    )
+    try:
+        return simulate(
+            folder.rtl,
+            [to_bytes(codes[at : at + 1], source.format) for at in range(len(codes))],
+            output_frame_bytes=frame_bytes(target.shape, target.format),
+            simulator=simulator,
+            stalls=stalls,
+            seed=seed,
+            stall_limit=_quiet_cycles(plan),
+            work_dir=folder.sim,
+            optimise="compile" if len(codes) <= MANY_FRAMES else "run",
+            progress=update,
+        )
+    except Deadlock as error:
+        if plan is None:
+            raise
+        raise error.advised(_deeper(error, graph, plan)) from None
+
+
+def _quiet_cycles(plan: Plan | None) -> int:
+    """Cycles without a beat on either side that no network takes which goes on.
+
+    A frame is in all stages for no longer than they take one after the other, with their pipelines, as long as both
+    sides go on.
+    """
+    if plan is None:
+        return MOST_QUIET
+    return min(MOST_QUIET, LEAST_QUIET + sum(4 * layer.cycles + QUIET_OF_STAGE for layer in plan.layers))
+
+
+def _deeper(error: Deadlock, graph: Graph, plan: Plan) -> str:
+    """What to do about a FIFO that is too shallow."""
+    found = units(graph)
+    if not {unit.node.name for unit in found} <= {layer.name for layer in plan.layers}:
+        return "plan again, for the plan is of another graph"
+    needed = {unit.node.name: least for unit, least in zip(found, least_beats(found, graph, plan), strict=True)}
+    fifos = plan.layer(error.node).fifos if error.node in needed else ()
+    if error.number >= len(fifos):
+        return "plan again"
+    if fifos[error.number] > error.depth:
+        return f"the plan gives it {fifos[error.number]}, so run mixq generate"
+    beats = max(needed[error.node][error.number] or 0, error.depth + 1)
+    return f"give it {beats} in the plan, under fifos of {error.node}"
 
 
 def decoded(outputs: list[bytes], graph: Graph) -> Integers:

@@ -88,6 +88,18 @@ class Needs:
         return tuple(found)
 
 
+def least_beats(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[list[int | None]]:
+    """Beats without which the FIFO at every input of every unit comes to a standstill; None where there is none."""
+    pixels = edge_depths(units, graph.tensor(graph.input).shape, slack=False)
+    return [
+        [
+            None if depth is None else depth_in_beats(depth, _beats(units, graph, plan, place), least=True)
+            for depth, place in zip(depths, unit.reads, strict=True)
+        ]
+        for unit, depths in zip(units, pixels, strict=True)
+    ]
+
+
 def shallow(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[str]:
     """A line for every FIFO of a plan with which the pipeline would come to a standstill: which node starves, and why.
 
@@ -96,16 +108,13 @@ def shallow(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[str]:
     shape = graph.tensor(graph.input).shape
     needs = Needs(units, shape)
     found = []
-    for unit, depths in zip(units, edge_depths(units, shape, slack=False), strict=True):
+    for unit, depths in zip(units, least_beats(units, graph, plan), strict=True):
         fifos = plan.layer(unit.node.name).fifos
         wanted = any(depth is not None for depth in depths)
         if len(fifos) != (len(depths) if wanted else 0):
             raise ValueError(f"plan must have FIFOs at {len(depths)} inputs of {unit.node.name}, not {fifos!r}")
-        for number, depth in enumerate(depths):
-            if depth is None:
-                continue
-            least = depth_in_beats(depth, _beats(units, graph, plan, unit.reads[number]), least=True)
-            if fifos[number] < least:
+        for number, least in enumerate(depths):
+            if least is not None and fifos[number] < least:
                 slow = int(np.argmax([int(needs.least(place).sum()) for place in unit.reads]))
                 giver = unit.reads[slow]
                 origin = "the input" if giver == INPUT else units[giver].node.name

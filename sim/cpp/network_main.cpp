@@ -5,6 +5,8 @@
 // X of the name of each further input; these are held at 0. FAST_CLOCK is 1 where there is a second clock, ap_clk2x,
 // which rises with either edge of ap_clk, in the same evaluation, so that no register of one domain sees what one of
 // the other becomes with the same edge.
+// Where the Verilog names its streams, STREAMS is their number, STREAMS_SCOPE the instance that has the signals, and
+// SIGNALS(X) X of the report's word and the signal for each of the three.
 // All inputs change after the falling edge of the clock and everything is sampled in the settled low phase just
 // before the rising one, as in sim/streams.py, whose rules are checked here too.
 
@@ -19,11 +21,15 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "Vmixq_top.h"
 #include "network_config.h"
 #include "verilated.h"
+#include "verilated_syms.h"
+
+#define PAIR(word, name) {word, name},
 
 namespace {
 
@@ -93,6 +99,7 @@ class Stalls {
             }
             going_ = !going_;
             left_ = random_.below(100) < 15 ? 16 + random_.below(49) : 1 + random_.below(6);
+            if (mode_ == (going_ ? "seldom" : "often")) left_ *= 8;
         }
         --left_;
         return going_;
@@ -353,6 +360,25 @@ class Bench {
              << ", s_axis_0_tready " << int(top_->s_axis_0_tready) << ", m_axis_0_tvalid "
              << int(top_->m_axis_0_tvalid) << ", m_axis_0_tready " << int(top_->m_axis_0_tready);
         hang_ = text.str();
+        read_streams();
+    }
+
+    // The handshakes of the streams between the stages, as sim/deadlock.py takes them: the first one's bit first.
+    void read_streams() {
+#ifdef STREAMS
+        const VerilatedScope* scope = context_.scopeFind(("mixq_top." STREAMS_SCOPE));
+        for (const auto& [word, name] : std::vector<std::pair<std::string, std::string>>{SIGNALS(PAIR)}) {
+            const VerilatedVar* const signal = scope == nullptr ? nullptr : scope->varFind(name.c_str());
+            if (signal == nullptr) {
+                std::cout << "no signal " << name << std::endl;
+                continue;
+            }
+            const uint8_t* const bytes = static_cast<const uint8_t*>(signal->datap());
+            std::string bits;
+            for (size_t i = 0; i < STREAMS; ++i) bits += static_cast<char>('0' + (bytes[i / 8] >> (i % 8) & 1));
+            streams_.push_back(word + ' ' + bits);
+        }
+#endif
     }
 
     int report() {
@@ -371,6 +397,7 @@ class Bench {
         file << "cycles " << cycle_ << '\n';
         for (const std::string& message : errors_) file << "error " << message << '\n';
         if (!hang_.empty()) file << "hang " << hang_ << '\n';
+        for (const std::string& handshakes : streams_) file << "streams " << handshakes << '\n';
         file.close();
         return bytes.good() && file.good() ? 0 : 1;
     }
@@ -389,7 +416,7 @@ class Bench {
     uint64_t cycle_ = 0;
     Offer before_{};
     std::vector<uint64_t> starts_, firsts_, lasts_;
-    std::vector<std::string> errors_;
+    std::vector<std::string> errors_, streams_;
     std::string hang_;
 };
 

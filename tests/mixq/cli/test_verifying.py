@@ -11,6 +11,7 @@ import pytest
 from mixq.execute import run, run_all
 from mixq.graph import Dense, Graph
 from tests.mixq.cli.conftest import Run
+from tests.rtl_gen.shallow import residual_block, residual_plan, write_unrefused
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,23 @@ def test_a_run_that_fails_leaves_no_older_report(build: Path, mixq: Run) -> None
     outcome = mixq("verify", build, "--frames", "1")
     assert outcome.status in (1, 2) and "mixq_top" in outcome.complaint
     assert not list((build / "report").glob("rtlsim_performance*.json"))
+
+
+@pytest.mark.icarus
+def test_a_deadlock_names_node_fifo_and_depth(tmp_path: Path, mixq: Run) -> None:
+    graph = residual_block()
+    write_unrefused(graph, residual_plan(14), tmp_path)
+    np.save(tmp_path / "codes.npy", np.zeros((3, *graph.tensor("x").shape), np.int64))
+    words = ("verify", tmp_path, "--simulator", "icarus", "--inputs", tmp_path / "codes.npy")
+    outcome = mixq(*words)
+    assert outcome.status == 1
+    said = "mixq: deadlock: add5 waits for conv4, and the FIFO from conv0 to add5 is full, which holds 14 beats: "
+    assert outcome.complaint.startswith(f"{said}give it 15 in the plan, under fifos of add5 (mixq_top in icarus")
+    residual_plan(15).save(tmp_path)
+    assert mixq(*words).complaint.startswith(f"{said}the plan gives it 15, so run mixq generate (")
+    residual_plan(14).save(tmp_path)
+    refused = mixq("generate", tmp_path)
+    assert refused.status == 2 and "node add5 starves" in refused.complaint
 
 
 def test_what_is_refused(build: Path, tmp_path: Path, mixq: Run, monkeypatch: pytest.MonkeyPatch) -> None:
