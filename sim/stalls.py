@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import random
 
-#: "none" never stalls; "random" stalls in bursts; "slow" goes one cycle in eight; "wait" (sinks only) raises
-#: ready for one cycle after it has seen valid, and so hangs on a source that waits for ready.
-DRIVER_MODES = ("none", "random", "slow")
-SINK_MODES = ("none", "random", "slow", "wait")
+#: "none" never stalls; "random" stalls in bursts, half of the time, "seldom" a ninth of it and "often" eight ninths;
+#: "slow" goes one cycle in eight; "wait" (sinks only) raises ready for one cycle after it has seen valid, and so hangs
+#: on a source that waits for ready.
+DRIVER_MODES = ("none", "random", "seldom", "often", "slow")
+SINK_MODES = (*DRIVER_MODES, "wait")
+
+#: Of these modes, how much longer than others are the bursts in which a side stalls, and those in which it goes.
+_LONGER = {"random": (1, 1), "seldom": (1, 8), "often": (8, 1)}
 
 _SLOW_PERIOD = 8
 
@@ -57,7 +61,7 @@ class StallPattern:
             self._left = self._random.randint(1, 4)
         if self._left == 0:
             self._going = not self._going
-            self._left = self._length()
+            self._left = self._length() * _LONGER[self._mode][self._going]
         self._left -= 1
         return self._going
 

@@ -70,7 +70,7 @@ def test_bytes_and_cycles(whole: Path, work: Path, simulator: str) -> None:
     assert seen[-1] == 5
 
 
-@pytest.mark.parametrize("stalls", ["random", "slow", ("none", "wait")])
+@pytest.mark.parametrize("stalls", ["random", "slow", ("seldom", "often"), ("none", "wait")])
 @pytest.mark.parametrize("simulator", _SIMULATORS)
 def test_stalls_and_resets_change_nothing(
     whole: Path, work: Path, simulator: str, stalls: str | tuple[str, str]
