@@ -24,8 +24,12 @@ class TrainConfig:
         warmup: so many steps at the start let the learning rate rise in a straight line; 0 for none.
         shift: images move by up to so many pixels each way, at random; 0 for none.
         flip: images are mirrored left to right, every other one, at random.
+        crop: images are cropped at random, around their box where they have one, by up to this share of width and
+            height, and enlarged to their size; 0 for none, below 1.
+        brightness, contrast, saturation: of images are multiplied by random factors from 1 minus this to 1 plus this,
+            0..1; 0 for none.
         ema: decay, 0..1, of a running average of the weights, which is then what is measured and kept; 0 for none.
-        seed: of the weights, the order of the samples, the shifts and flips.
+        seed: of the weights, the order of the samples, and of all that is random about images.
         threads: of PyTorch; part of the recipe, since it decides the order of sums.
         precision: "float32", or "bf16", in which convolutions and dense layers compute in bfloat16.
         compile: compile the model on a GPU; without effect on the CPU and in several processes.
@@ -47,6 +51,10 @@ class TrainConfig:
     warmup: int = 0
     shift: int = 1
     flip: bool = False
+    crop: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
     ema: float = 0.0
     seed: int = 0
     threads: int = 1
@@ -71,11 +79,12 @@ class TrainConfig:
         for name in ("momentum", "weight_decay", "checkpoint_seconds"):
             if not _number(name, getattr(self, name)) >= 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)!r}")
-        for name in ("ema", "label_smoothing"):
+        for name in ("crop", "ema", "label_smoothing"):
             if not 0 <= _number(name, getattr(self, name)) < 1:
                 raise ValueError(f"{name} must be in 0..1, below 1, not {getattr(self, name)!r}")
-        if not 0 <= _number("distill_weight", self.distill_weight) <= 1:
-            raise ValueError(f"distill_weight must be in 0..1, not {self.distill_weight!r}")
+        for name in ("brightness", "contrast", "saturation", "distill_weight"):
+            if not 0 <= _number(name, getattr(self, name)) <= 1:
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name)!r}")
         for name in ("flip", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be a bool, not {getattr(self, name)!r}")

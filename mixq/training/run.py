@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
@@ -72,7 +72,9 @@ class Run:
         self._boxes = isinstance(parts.train, BoxSamples)
         self._feed = Feed(parts.train, self._task.targets(parts.train), device)
         self._validation = Feed(parts.validation, self._task.targets(parts.validation), device)
-        self._augmentation = Augmentation(shift=self._config.shift, flip=self._config.flip)
+        self._augmentation = Augmentation(
+            **{choice.name: getattr(self._config, choice.name) for choice in fields(Augmentation)}
+        )
         self._epoch_steps = math.ceil(len(parts.train) / self._config.batch)
         self._steps = self._config.epochs * self._epoch_steps
         self._learner = Learner(

@@ -128,9 +128,107 @@ def test_a_box_stays_around_what_it_was_around(shift: int, flip: bool) -> None:
     assert len(offsets) == 1 if not shift else len(offsets) > 20
 
 
+ALL = Augmentation(shift=3, flip=True, crop=0.5, brightness=0.3, contrast=0.4, saturation=0.5)
+
+
+def edges_of(box: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Left, top, right and bottom in pixels."""
+    x, y, w, h = (box.astype(np.float64) * [width, height, width, height]).tolist()
+    return np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+
+
+@pytest.mark.parametrize("column, row", [(0, 0), (3, 2), (8, 6)])
+def test_a_window_of_half_the_image_doubles_the_box(column: int, row: int) -> None:
+    # A rectangle in 16 x 12 pixels, seen through a window of 8 x 6: twice as large, its edges on whole pixels.
+    image = torch.zeros(1, 1, 12, 16, dtype=torch.uint8)
+    image[:, :, row + 1 : row + 5, column + 2 : column + 7] = 255
+    box = torch.tensor([[(column + 4.5) / 16, (row + 3) / 12, 5 / 16, 4 / 12]], dtype=torch.float64)
+    # Where in its room the window lies: from the box's right edge less 8 pixels to its left edge, inside the image.
+    rooms = [
+        (max(0, end - size), min(start, size))
+        for start, end, size in ((column + 2, column + 7, 8), (row + 1, row + 5, 6))
+    ]
+    places = [(at - low) / (high - low) for at, (low, high) in zip((column, row), rooms, strict=True)]
+    draws = Draws(
+        torch.zeros(1, 2, dtype=torch.int64),
+        torch.zeros(1, dtype=torch.bool),
+        torch.tensor([[0.5, *places]], dtype=torch.float64),
+        torch.full((1, 3), 256),
+    )
+    result, changed = Augmentation(crop=0.5).apply_boxes(image, box, draws)
+    ys, xs = np.nonzero(result[0, 0].numpy() >= 128)
+    assert [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1] == [4, 2, 14, 10]
+    assert edges_of(changed[0].numpy(), 16, 12) == pytest.approx([4, 2, 14, 10], abs=1e-9)
+
+
+def test_a_window_maps_boxes_as_it_maps_pixels() -> None:
+    # Two ramps say of each pixel where it came from: 3 a pixel across, 6 a pixel down, less half a step of rounding.
+    width, height, count = 80, 40, 100
+    ramps = (
+        np.broadcast_to(3 * np.arange(width), (height, width)),
+        np.broadcast_to(6 * np.arange(height)[:, None], (height, width)),
+    )
+    images = torch.from_numpy(np.broadcast_to(np.stack(ramps), (count, 2, height, width)).astype(np.uint8).copy())
+    rng = np.random.default_rng(4)
+    sizes = rng.uniform(0.05, 0.6, (count, 2))
+    boxes = torch.tensor(np.hstack([rng.uniform(sizes / 2, 1 - sizes / 2), sizes]), dtype=torch.float32)
+    results, changed = Augmentation(crop=0.6).apply_boxes(images, boxes, seeded(2))
+    scales = (changed[:, 2:] / boxes[:, 2:]).double().numpy()
+    assert np.allclose(scales[:, 0], scales[:, 1], rtol=1e-5), "both axes by one scale"
+    assert scales.min() >= 1 - 1e-6 and scales[:, 0].max() > 2 and len(np.unique(scales[:, 0].round(3))) > 50
+    for before, after, result in zip(boxes.numpy(), changed.numpy(), results.numpy(), strict=True):
+        found, expected = edges_of(after, width, height), edges_of(before, width, height)
+        assert found.min() > -1e-3 and found[2] < width + 1e-3 and found[3] < height + 1e-3, "the box stays whole"
+        for axis, (line, step) in enumerate(((result[0, 0] / 3, 3), (result[1, :, 0] / 6, 6))):
+            # Pixel i stands for its middle; ends are clamped where the window reaches the image's edge.
+            for edge in (axis, axis + 2):
+                middle = found[edge] - 0.5
+                if 1 <= middle <= len(line) - 2:
+                    source = np.interp(middle, np.arange(len(line)), line) + 0.5
+                    assert abs(source - expected[edge]) <= 0.5 / step + 0.02
+
+
+def test_windows_without_boxes_lie_anywhere() -> None:
+    ramp = torch.arange(0, 240, 3, dtype=torch.uint8).expand(500, 1, 4, 80)
+    found = Augmentation(crop=0.5).apply(ramp, seeded())[:, 0, 0].double().numpy() / 3
+    first, last = found[:, 0], found[:, -1]
+    assert first.min() < 2 and last.max() > 77 and first.max() > 30 and last.min() < 50
+    spans = (last - first) / 79
+    assert 0.49 < spans.min() < 0.55 and 0.9 < spans.max() <= 1
+
+
+def test_factors_are_drawn_within_their_bounds() -> None:
+    factors = ALL.draw(4000, seeded()).factors.double().numpy() / 256
+    for column, spread in enumerate((0.3, 0.4, 0.5)):
+        assert 1 - spread - 0.002 <= factors[:, column].min() < 1 - 0.95 * spread
+        assert 1 + 0.95 * spread < factors[:, column].max() <= 1 + spread + 0.002
+    only = Augmentation(contrast=0.4).draw(50, seeded()).factors
+    assert (only[:, [0, 2]] == 256).all() and len(only[:, 1].unique()) > 20
+
+
+def test_shifts_and_flips_are_the_same_whatever_else_is_drawn() -> None:
+    draws, others = Augmentation(shift=3, flip=True).draw(30, seeded()), ALL.draw(30, seeded())
+    assert torch.equal(draws.offsets, others.offsets) and torch.equal(draws.flips, others.flips)
+
+
+def test_a_slice_of_all_draws_changes_a_slice_of_images_and_boxes() -> None:
+    images, boxes, _ = block_images(np.random.default_rng(1), 40)
+    draws = ALL.draw(40, seeded())
+    whole = ALL.apply_boxes(images, boxes, draws)
+    parts = [ALL.apply_boxes(images[i : i + 10], boxes[i : i + 10], draws[i : i + 10]) for i in range(0, 40, 10)]
+    assert torch.equal(torch.cat([part[0] for part in parts]), whole[0])
+    assert torch.equal(torch.cat([part[1] for part in parts]), whole[1])
+    edges = torch.cat([whole[1][:, :2] - whole[1][:, 2:] / 2, whole[1][:, :2] + whole[1][:, 2:] / 2])
+    assert float(edges.min()) > -1e-6 and float(edges.max()) < 1 + 1e-6
+
+
 @pytest.mark.parametrize(
     "values, error, message",
     [
+        ({"crop": 1}, ValueError, "crop must be in 0..1, below 1, not 1"),
+        ({"crop": "0.5"}, TypeError, "crop must be a number, not '0.5'"),
+        ({"contrast": -0.1}, ValueError, "contrast must be in 0..1, not -0.1"),
+        ({"saturation": float("nan")}, ValueError, "saturation must be in 0..1, not nan"),
         ({"shift": -1}, ValueError, "shift must not be negative, not -1"),
         ({"shift": 1.0}, TypeError, "shift must be an integer, not 1.0"),
         ({"shift": True}, TypeError, "shift must be an integer, not True"),
@@ -156,9 +254,8 @@ def test_numbers_that_do_not_fit() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_the_device_makes_no_difference() -> None:
-    augmentation = Augmentation(shift=3, flip=True)
     images, boxes, _ = block_images(np.random.default_rng(1), 200)
-    here, here_boxes = augmentation.apply_boxes(images, boxes, seeded())
-    there, there_boxes = augmentation.apply_boxes(images.cuda(), boxes.cuda(), seeded())
+    here, here_boxes = ALL.apply_boxes(images, boxes, seeded())
+    there, there_boxes = ALL.apply_boxes(images.cuda(), boxes.cuda(), seeded())
     assert there.is_cuda and torch.equal(there.cpu(), here)
     assert torch.allclose(there_boxes.cpu(), here_boxes, rtol=0, atol=1e-7)

@@ -28,6 +28,9 @@ def test_a_recipe_is_made_of_plain_values() -> None:
         ("warmup", -2, "warmup must not be negative, not -2"),
         ("learning_rate", 0.0, "learning_rate must be positive, not 0.0"),
         ("learning_rate", float("nan"), "learning_rate must be finite, not nan"),
+        ("crop", 1, "crop must be in 0..1, below 1, not 1"),
+        ("brightness", 1.1, "brightness must be in 0..1, not 1.1"),
+        ("saturation", -1, "saturation must be in 0..1, not -1"),
         ("ema", 1.0, "ema must be in 0..1, below 1, not 1.0"),
         ("label_smoothing", -0.1, "label_smoothing must be in 0..1, below 1, not -0.1"),
         ("distill_weight", 1.5, "distill_weight must be in 0..1, not 1.5"),
@@ -50,6 +53,7 @@ def test_wrong_values(name: str, value: object, message: str) -> None:
         ("seed", True, "seed must be an integer, not True"),
         ("learning_rate", "0.1", "learning_rate must be a number, not '0.1'"),
         ("flip", 1, "flip must be a bool, not 1"),
+        ("contrast", "much", "contrast must be a number, not 'much'"),
         ("precision", 16, "precision must be a text, not 16"),
     ],
 )

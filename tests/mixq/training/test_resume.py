@@ -322,6 +322,8 @@ def limit(size):
 
 saved = []
 def fill(state):
+    if state.result is None:  # within an epoch, which a slow machine tells of
+        return
     saved.append((folder / "last.pt").read_bytes())
     limit(4096)
 

@@ -86,9 +86,21 @@ class ToyExtension:
         self.steps = int(state["steps"])
 
 
-#: Everything that has a state: momentum, averages, shifts and flips, warm-up, a last batch that is smaller.
+#: Everything that has a state: momentum, averages, all that is random about images, warm-up, a last batch that is smaller.
 FULL = TrainConfig(
-    epochs=4, batch=16, learning_rate=0.1, shift=1, flip=True, ema=0.9, warmup=3, seed=3, checkpoint_seconds=0.0
+    epochs=4,
+    batch=16,
+    learning_rate=0.1,
+    shift=1,
+    flip=True,
+    crop=0.3,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    ema=0.9,
+    warmup=3,
+    seed=3,
+    checkpoint_seconds=0.0,
 )
 
 
