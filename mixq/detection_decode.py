@@ -63,6 +63,11 @@ class AnchorGrid:
         """Of the outputs."""
         return VALUES * len(self.anchors)
 
+    def covers(self, image: tuple[int, ...], outputs: tuple[int, ...]) -> bool:
+        """Whether outputs of this shape (C, rows, columns) are this grid's for images of that shape (C, H, W)."""
+        channels, rows, columns = outputs
+        return (channels, rows * self.stride, columns * self.stride) == (self.channels, *image[1:])
+
     def anchored(self, outputs: Any) -> Any:
         """Outputs (N, 6 * A, rows, columns), array or tensor, as (N, A, 6, rows, columns).
 

@@ -221,6 +221,14 @@ class Project:
             raise UserError(f"images of the shape {shape} are too small for {found.name}; give a larger input_shape")
         return found
 
+    def with_first(self, count: int) -> Project:
+        """The project with the first ``count`` test images at most, and no others than its loader must read."""
+        data = self.data
+        if "test_size" not in loader_options(data.name):
+            return self
+        sizes = dict.fromkeys(SIZES, 1) | {"test_size": min(count, data.test_size or count)}
+        return replace(self, data=replace(data, **sizes))
+
     def load_data(self, progress: Progress | None = None) -> Dataset[Any]:
         """The data set, of the sizes that are asked for.
 

@@ -47,6 +47,7 @@ def test(
     those of the project that mixq train noted in the build; a build of digits_cnn without one is measured on
     scikit-learn's handwritten digits. Writes report/accuracy.json.
     """
+    check_torch("mixq test")
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
     dataset = load_data(folder, graph)
@@ -68,13 +69,16 @@ def test(
     )
 
 
-def load_data(folder: BuildFolder, graph: Graph) -> Dataset[Any]:
-    """The data set of a build. UserError where there is none for it."""
-    check_torch("mixq test")
+def load_data(folder: BuildFolder, graph: Graph, *, first: int | None = None) -> Dataset[Any]:
+    """The data set of a build. UserError where there is none for it.
+
+    first: so many test images are enough; of the other images none are read that need not be.
+    """
     if folder.project.is_file():
         from mixq.project_file import load_project
 
-        dataset = load_project_data(load_project(folder.project))
+        project = load_project(folder.project)
+        dataset = load_project_data(project if first is None else project.with_first(first))
     else:
         dataset = _usual_data(folder, graph)
     shape = graph.tensor(graph.input).shape
@@ -116,12 +120,16 @@ def integers_metric(graph: Graph, outputs: npt.NDArray[np.int64], samples: Sampl
     """Mean of the samples' metric, 0..1, of final integers (N, C, H, W): whoever computed them, the same bits."""
     if isinstance(samples, Samples):
         return float((outputs.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
+    truth = AnchorGrid().pixels(samples.boxes, *outputs.shape[2:])
+    return float(iou(found_boxes(graph, outputs), truth).mean())
+
+
+def found_boxes(graph: Graph, outputs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The boxes of final integers (N, C, H, W) in pixels, (N, 4); UserError where the graph has no scale for them."""
     scales = graph.tensor(graph.output).channel_scales
     if scales is None:
         raise UserError("the graph does not say what its output's integers are worth; make it with: mixq train")
-    grid = AnchorGrid()
-    truth = grid.pixels(samples.boxes, *outputs.shape[2:])
-    return float(iou(grid.predict_integers(outputs, np.array(scales)), truth).mean())
+    return AnchorGrid().predict_integers(outputs, np.array(scales))
 
 
 def task_of(samples: Samples | BoxSamples) -> Task:

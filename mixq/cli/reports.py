@@ -23,7 +23,8 @@ def register(app: typer.Typer) -> None:
 def report(build_dir: BuildDir) -> None:
     """Write the reports of a build: JSON files, and one HTML page from all that has been measured so far.
 
-    What has not been measured yet is left out of the page, with the command that measures it.
+    What has not been measured yet is left out of the page, with the command that measures it. Of a detector with its
+    data the page shows some test images, with the true box and the one that the integer network finds.
     """
     folder = BuildFolder(build_dir)
     for line in write_page(folder):
@@ -32,12 +33,15 @@ def report(build_dir: BuildDir) -> None:
 
 def write_page(folder: BuildFolder) -> list[str]:
     """Write ``report/index.html`` from what there is; return the summary's lines, the last of which names the page."""
+    from mixq.cli.box_pictures import write_box_pictures
     from mixq.report import summary, write_html
 
     graph, plan = folder.load_graph(), folder.load_plan()
     write_estimates(folder, graph, plan)
+    missing = write_box_pictures(folder, graph)
     write_html(folder.path, board=_board(plan.board))
-    return summary(folder.path)
+    *lines, last = summary(folder.path)
+    return [*lines, *([] if missing is None else [f"{'images':<12}left out: {missing}"]), last]
 
 
 def _board(name: str) -> Board | None:

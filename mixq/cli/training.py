@@ -112,13 +112,13 @@ def _widths(project: Project, table: NetworkTable, folder: BuildFolder, bits: Pa
 
 def check_task(project: Project, table: NetworkTable, dataset: Dataset[Any]) -> None:
     """UserError where the network's outputs cannot be what the data ask for."""
-    channels, rows, columns = table.shapes()[-1]
+    outputs = channels, rows, columns = table.shapes()[-1]
     if isinstance(dataset.train, BoxSamples):
         from mixq.training import Detection
 
         grid = Detection().grid
         height, width = table.input_shape[1:]
-        if channels != grid.channels or (rows * grid.stride, columns * grid.stride) != (height, width):
+        if not grid.covers(table.input_shape, outputs):
             raise UserError(
                 f"{table.name} has an output of {channels} x {rows} x {columns}; boxes in images of {height} x {width} "
                 f"take {grid.channels} x {height // grid.stride} x {width // grid.stride}; take ultranet, or other data"

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mixq.data.boxes import MAX_LABEL_BYTES, MAX_TABLE_BYTES, Box, relative_box, table_boxes, text_box, xml_box
-from mixq.data.dataset import BoxSamples, Dataset
+from mixq.data.dataset import BoxSamples, ChannelOrder, Dataset
 from mixq.data.image_cache import cached_images
 from mixq.data.images import SUFFIXES, FileTree, decode_image, natural_key
 from mixq.data.resizing import resize_bilinear
@@ -28,7 +28,6 @@ SPLIT_SEED = 20240817
 MEMORY_BYTES = 1 << 30
 TABLE = "boxes.csv"
 
-ChannelOrder = Literal["rgb", "bgr"]
 Resize = Literal["pillow", "opencv"]
 Progress = Callable[[int, int], None]
 
@@ -113,7 +112,14 @@ def load_dacsdc(
             images, boxes = cached_images(Path(cache_dir), f"dacsdc-{source.digest()}", source, progress)
     ends = np.cumsum([0, *map(len, parts)])
     train, validation, test = (BoxSamples(images[start:end], boxes[start:end]) for start, end in pairwise(ends))
-    return Dataset(name="dacsdc", train=train, validation=validation, test=test, class_names=("object",))
+    return Dataset(
+        name="dacsdc",
+        train=train,
+        validation=validation,
+        test=test,
+        class_names=("object",),
+        channel_order=channel_order,
+    )
 
 
 def _check_integer(name: str, value: object, least: int, *, optional: bool) -> None:

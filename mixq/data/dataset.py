@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+ChannelOrder = Literal["rgb", "bgr"]
 
 BOX_TOLERANCE = 1e-6
 """How far, as a share of the image, rounding in float32 may put a box's edge outside the image."""
@@ -97,10 +99,11 @@ class Dataset(Generic[S]):
         train, validation, test: all three labelled (`Samples`) or all three with boxes (`BoxSamples`),
             with images of one shape.
         class_names: name of each label, in order; of what the boxes hold where there are boxes.
+        channel_order: "rgb" or "bgr", of images with three channels.
 
     Raises:
         TypeError: parts of another kind, or of different kinds. ValueError: images of different shapes, a
-            label without a name.
+            label without a name, another order of channels.
     """
 
     name: str
@@ -108,8 +111,11 @@ class Dataset(Generic[S]):
     validation: S
     test: S
     class_names: tuple[str, ...]
+    channel_order: ChannelOrder = "rgb"
 
     def __post_init__(self) -> None:
+        if self.channel_order not in get_args(ChannelOrder):
+            raise ValueError(f"channel_order must be rgb or bgr, not {self.channel_order!r}")
         for part in ("train", "validation", "test"):
             samples = getattr(self, part)
             if not isinstance(samples, Samples | BoxSamples):

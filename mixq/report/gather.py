@@ -12,6 +12,7 @@ from mixq.errors import UserError
 from mixq.files import read_json
 from mixq.graph import Graph
 from mixq.plan import Plan
+from mixq.report.boxes import BOXES_FILE, BoxPictures, read_boxes
 from mixq.report.json_files import REPORT_FOLDER
 
 _RESOURCE_KEYS = ("LUT", "FF", "DSP", "BRAM_36K", "URAM")
@@ -41,7 +42,7 @@ class ReportData:
 
     name: the folder's. accuracy, conversion, performance: as in the JSON files of those names. simulations: one for
     each simulator. counted: resources by layer that synthesis counted. depth: of the logic, by layer, with the bound.
-    samples: a few images.
+    samples: a few images; boxes: the same of a detector.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ReportData:
     counted: Mapping[str, Mapping[str, float]] | None = None
     depth: Mapping[str, Any] | None = None
     samples: tuple[Sample, ...] = ()
+    boxes: BoxPictures | None = None
     manifest: Mapping[str, Any] | None = None
 
 
@@ -86,6 +88,7 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         counted=_resources(reports / "synth_resources.json"),
         depth=_depth(reports / "logic_depth.json"),
         samples=_samples(reports / "samples.json"),
+        boxes=read_boxes(reports / BOXES_FILE),
         manifest=_document(folder / "manifest.json", ()),
     )
 

@@ -20,7 +20,7 @@ from mixq.plan.cost_model import cost_model
 from mixq.plan.values import SHELL
 from mixq.report.gather import ReportData, gather
 from mixq.report.json_files import REPORT_FOLDER
-from mixq.report.pictures import bars_svg, pipeline_svg, png_data_uri, tensor_words
+from mixq.report.pictures import bars_svg, pipeline_svg, sample_uri, tensor_words
 from mixq.report.rows import (
     LayerRow,
     achieved,
@@ -86,7 +86,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "agreement": cost_model().sentence,
         "bottleneck": None if plan is None else bottleneck_sentence(rows, plan),
         "packings": packing_entries(rows),
-        "samples": [(sample, png_data_uri(sample)) for sample in data.samples],
+        "samples": [(sample, sample_uri(sample)) for sample in data.samples],
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
         "tools": _tools(data.manifest),

@@ -5,14 +5,14 @@ Colours come from the page's style sheet by class, so that pictures follow its l
 
 from __future__ import annotations
 
-import base64
-import struct
-import zlib
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
 from mixq.graph import Tensor
 from mixq.report.gather import Sample
+from mixq.report.png import png_data_uri
 from mixq.report.rows import LayerRow
 
 _COLUMNS, _BOX, _GAP, _HEIGHT, _ROW, _MARGIN = 4, 178, 62, 96, 132, 8
@@ -61,15 +61,10 @@ def bars_svg(rows: Sequence[LayerRow]) -> str:
     return _svg(_WIDTH, len(known) * (_BAR + 6), "Cycles per frame of each stage", parts)
 
 
-def png_data_uri(sample: Sample) -> str:
+def sample_uri(sample: Sample) -> str:
     """The image as a PNG in a data URI, pixel for pixel."""
-    planes = sample.pixels
-    height, width = len(planes[0]), len(planes[0][0])
-    scanlines = b"".join(b"\0" + bytes(plane[y][x] for x in range(width) for plane in planes) for y in range(height))
-    colour = 0 if len(planes) == 1 else 2
-    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(scanlines, 9))
-    return "data:image/png;base64," + base64.b64encode(png + _chunk(b"IEND", b"")).decode()
+    planes = np.array(sample.pixels, np.uint8)
+    return png_data_uri(planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0))
 
 
 def tensor_words(tensor: Tensor) -> tuple[str, str]:
@@ -77,10 +72,6 @@ def tensor_words(tensor: Tensor) -> tuple[str, str]:
     return "\N{MULTIPLICATION SIGN}".join(
         map(str, tensor.shape)
     ), f"{'s' if tensor.format.signed else 'u'}{tensor.format.width}"
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def _place(index: int) -> tuple[int, int]:

@@ -231,6 +231,22 @@ def test_boxes_with_a_network_and_data_of_ones_own(tmp_path: Path, mixq: Run) ->
     assert found["value"] == pytest.approx(float(measured), rel=1e-12)
     assert (found["split"], found["samples"], found["metric"]) == ("test", 8, "iou")
     assert mixq("plan", build, "--board", "ultra96-v2").status == 0
+    # The report's pictures: the first 8 test images, their true boxes, and what the integers say.
+    outcome = mixq("report", build)
+    assert outcome.status == 0 and "left out" not in outcome.out
+    pictures = json.loads((build / "report/boxes.json").read_text())["images"]
+    assert [entry["truth"] for entry in pictures] == (part.boxes.astype(np.float64) * 32).tolist()
+    assert sum(entry["iou"] for entry in pictures) / 8 == pytest.approx(found["value"], rel=1e-12)
+    assert (build / "report/index.html").read_text().count('<img src="data:image/png;base64,') == 8
+    # Without the data they are left out, with a line that says so.
+    project = build / "project.yaml"
+    text = project.read_text()
+    project.write_text(text.replace("project_files:boxes", "project_files:gone"))
+    outcome = mixq("report", build)
+    reason = "data set tests.mixq.cli.project_files:gone: tests.mixq.cli.project_files has no function 'gone'"
+    assert outcome.status == 0 and f"images      left out: {reason}" in outcome.out
+    assert "No images: data set tests.mixq.cli.project_files:gone" in (build / "report/index.html").read_text()
+    project.write_text(text)
     # Another training's checkpoint is found out, and no accuracy is written for it.
     (build / "report/accuracy.json").unlink()
     other = tmp_path / "other"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from mixq.plan import Plan
 from mixq.report.gather import Sample, gather
-from mixq.report.pictures import bars_svg, pipeline_svg, png_data_uri
+from mixq.report.pictures import bars_svg, pipeline_svg, sample_uri
 from mixq.report.rows import layer_rows
 
 
@@ -20,7 +20,7 @@ def test_png_holds_the_pixels() -> None:
     rng = np.random.default_rng(3)
     for planes in (1, 3):
         pixels = rng.integers(0, 256, (planes, 5, 7))
-        uri = png_data_uri(Sample(tuple(tuple(map(tuple, plane)) for plane in pixels.tolist()), 0, 0, ()))
+        uri = sample_uri(Sample(tuple(tuple(map(tuple, plane)) for plane in pixels.tolist()), 0, 0, ()))
         data = base64.b64decode(uri.removeprefix("data:image/png;base64,"), validate=True)
         image = np.asarray(Image.open(io.BytesIO(data)))
         assert np.array_equal(image if planes == 3 else image[:, :, None], pixels.transpose(1, 2, 0))

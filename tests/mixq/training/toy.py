@@ -86,7 +86,7 @@ class ToyExtension:
         self.steps = int(state["steps"])
 
 
-#: Everything that has a state: momentum, averages, all that is random about images, warm-up, a last batch that is smaller.
+#: Everything that has a state: momentum, averages, all random changes of images, warm-up, a last batch that is smaller.
 FULL = TrainConfig(
     epochs=4,
     batch=16,
