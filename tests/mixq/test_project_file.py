@@ -168,14 +168,17 @@ def test_what_init_writes_loads_as_it_is_in_both_forms(tmp_path: Path, name: str
     assert whole.data.name == places.get(whole.table().input_shape, "my_data:load")
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10-vgg-tiny"])
+@pytest.mark.parametrize("name", ["digits", "cifar10-vgg-tiny", "dacsdc-ultranet"])
 def test_the_examples_load(root: Path, name: str) -> None:
     path = root / "examples" / f"{name}.yaml"
     project = load_project(path, quick=True)
     assert (project.name, project.board) == (name, "ultra96-v2")
     if name != "digits":
-        assert project.data.root is not None and project.data.root.resolve() == root / "data" / "cifar10"
-        assert project.data.train_size == 2000
+        assert project.data.root is not None and project.data.root.resolve() == root / "data" / name.partition("-")[0]
+        assert project.data.train_size == (2000 if name == "cifar10-vgg-tiny" else 200)
+    if name == "dacsdc-ultranet":
+        whole = load_project(path).train
+        assert (whole.crop, whole.brightness, whole.contrast, whole.saturation) == (0.3, 0.2, 0.2, 0.2)
 
 
 def test_values_reach_the_project(tmp_path: Path) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixq.bits import BitAllocation
 from mixq.build_folder import BuildFolder
 from mixq.cli.training import train
 from mixq.data.dacsdc import load_dacsdc
 from mixq.detection_decode import AnchorGrid, iou
 from mixq.errors import CheckFailed
 from mixq.execute import run
+from mixq.project_file import load_project
 from scripts.detection_data import contest_sample
-from scripts.detection_evidence import BITS, Boxes, measured, training
+from scripts.detection_evidence import BITS, CONFIG, Boxes, measured, training
 
 PROJECT = """\
 name: short
@@ -45,9 +47,16 @@ def test_a_short_training_finds_the_same_boxes_in_all_forms(shared: Path, root: 
     assert steps is not None
     boxes = AnchorGrid().predict(run(graph, test.images) * np.array(steps)[:, None, None])
     assert iou(boxes, test.boxes * np.array([320, 160, 320, 160], np.float64)).mean() == found.interpreter
-    assert found.interpreter > 0
+    assert found.interpreter > 0 and abs(found.fixed_point - found.interpreter) < 0.01
     document = json.loads((folder.report / "accuracy.json").read_text())
     assert document["converted_value"] == document["value"] == found.interpreter
+
+
+def test_project_and_widths_fit_each_other(root: Path) -> None:
+    project, widths = load_project(root / CONFIG), BitAllocation.load(root / BITS)
+    widths.check(project.table())
+    assert (project.quantizer, project.weight_range) == (widths.quantizer, widths.weight_range)
+    assert project.data.root is not None and project.data.root.resolve().parent == root.parent / "shared" / "data"
 
 
 def test_all_images_but_those_of_validation_are_trained_on(shared: Path) -> None:
@@ -59,8 +68,8 @@ def test_all_images_but_those_of_validation_are_trained_on(shared: Path) -> None
 
 
 def test_what_fails() -> None:
-    Boxes(images=1, fake_quantised=0.5, converted=0.504, interpreter=0.504).check()
+    Boxes(images=1, fake_quantised=0.5, converted=0.504, interpreter=0.504, fixed_point=0.5).check()
     with pytest.raises(CheckFailed, match=r"the converted model has an IoU of 0.5, the interpreter 0.5000000000000001"):
-        Boxes(images=1, fake_quantised=0.5, converted=0.5, interpreter=math.nextafter(0.5, 1)).check()
+        Boxes(images=1, fake_quantised=0.5, converted=0.5, interpreter=math.nextafter(0.5, 1), fixed_point=0.5).check()
     with pytest.raises(CheckFailed, match=r"differ by 0.0060 in IoU, not below 0.005"):
-        Boxes(images=1, fake_quantised=0.5, converted=0.506, interpreter=0.506).check()
+        Boxes(images=1, fake_quantised=0.5, converted=0.506, interpreter=0.506, fixed_point=0.5).check()
