@@ -226,8 +226,8 @@ class Project:
         data = self.data
         if "test_size" not in loader_options(data.name):
             return self
-        sizes = dict.fromkeys(SIZES, 1) | {"test_size": min(count, data.test_size or count)}
-        return replace(self, data=replace(data, **sizes))
+        fewer = replace(data, train_size=1, validation_size=1, test_size=min(count, data.test_size or count))
+        return replace(self, data=fewer)
 
     def load_data(self, progress: Progress | None = None) -> Dataset[Any]:
         """The data set, of the sizes that are asked for.

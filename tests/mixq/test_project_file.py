@@ -181,6 +181,15 @@ def test_the_examples_load(root: Path, name: str) -> None:
         assert (whole.crop, whole.brightness, whole.contrast, whole.saturation) == (0.3, 0.2, 0.2, 0.2)
 
 
+def test_the_first_images_alone(root: Path) -> None:
+    project = load_project(root / "examples" / "dacsdc-ultranet.yaml")
+    first = project.with_first(8).data
+    assert (first.train_size, first.validation_size, first.test_size) == (1, 1, 8)
+    assert load_project(root / "examples" / "dacsdc-ultranet.yaml", quick=True).with_first(60).data.test_size == 50
+    digits = load_project(root / "examples" / "digits.yaml")
+    assert digits.with_first(8) == digits, "a loader that knows no sizes reads everything anyway"
+
+
 def test_values_reach_the_project(tmp_path: Path) -> None:
     text = BASE.replace("ultra96-v2", "boards/mine.yaml") + (
         "seed: 7\nbudget: {fps: 1e6, dsp: 10}\ntrain: {epochs: 3, learning_rate: 1}\n"

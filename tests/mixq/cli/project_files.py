@@ -66,7 +66,7 @@ def classifier() -> NetworkTable:
 
 
 def boxes(*, count: int) -> Dataset[BoxSamples]:
-    """Bright boxes on dark images."""
+    """Bright boxes on dark images, blue first."""
     random = np.random.default_rng(0)
     images = random.integers(0, 40, (3 * count, 3, 32, 32), dtype=np.uint8)
     places = random.uniform(0.3, 0.7, (3 * count, 2))
@@ -75,7 +75,9 @@ def boxes(*, count: int) -> Dataset[BoxSamples]:
     found = BoxSamples(images, np.hstack([places, np.full((3 * count, 2), 0.25)]).astype(np.float32))
     parts = (found.take(slice(start, start + count)) for start in range(0, 3 * count, count))
     train, validation, test = parts
-    return Dataset(name="boxes", train=train, validation=validation, test=test, class_names=("box",))
+    return Dataset(
+        name="boxes", train=train, validation=validation, test=test, class_names=("box",), channel_order="bgr"
+    )
 
 
 def labels(*, count: int = 8) -> Dataset[Samples]:

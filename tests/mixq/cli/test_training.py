@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import signal
@@ -14,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mixq.bits import BitAllocation
 from mixq.checkpoints import load_checkpoint
 from mixq.execute import run
 from mixq.graph import Graph
 from mixq.networks import network
+from mixq.report.boxes import FOUND_COLOUR, TRUE_COLOUR
 from mixq.training.detection import Detection
 from tests.mixq.cli import project_files
 from tests.mixq.cli.conftest import Run
@@ -237,6 +241,11 @@ def test_boxes_with_a_network_and_data_of_ones_own(tmp_path: Path, mixq: Run) ->
     pictures = json.loads((build / "report/boxes.json").read_text())["images"]
     assert [entry["truth"] for entry in pictures] == (part.boxes.astype(np.float64) * 32).tolist()
     assert sum(entry["iou"] for entry in pictures) / 8 == pytest.approx(found["value"], rel=1e-12)
+    for entry, image in zip(pictures, part.images, strict=True):
+        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry["picture"].partition(",")[2]))))
+        lines = (shown == FOUND_COLOUR).all(-1) | (shown == TRUE_COLOUR).all(-1)
+        # Red first, though the data are blue first.
+        assert lines.sum() < 400 and np.array_equal(shown[~lines], image[::-1].transpose(1, 2, 0)[~lines])
     assert (build / "report/index.html").read_text().count('<img src="data:image/png;base64,') == 8
     # Without the data they are left out, with a line that says so.
     project = build / "project.yaml"

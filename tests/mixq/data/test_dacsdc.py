@@ -117,6 +117,8 @@ def parts(root: Path, **options: Any) -> tuple[BoxSamples, BoxSamples, BoxSample
 
 def test_channels_as_opencv_has_them(tmp_path: Path) -> None:
     assert rows(*parts(write(tmp_path / "data"), channel_order="bgr")) == expected_rows(12, order=-1)
+    given = [load_dacsdc(tmp_path / "data", height=9, width=16, channel_order=order) for order in ("rgb", "bgr")]
+    assert [dataset.channel_order for dataset in given] == ["rgb", "bgr"]
 
 
 def test_four_pixels_as_opencv_takes_them(tmp_path: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_data_set_of_either_kind() -> None:
             "images of test must be of shape (1, 2, 2) as those of train, not (1, 1, 4)",
         ),
         ({"class_names": ("a", "b")}, ValueError, "labels of train must be below the 2 class_names, not 2"),
+        ({"channel_order": "gbr"}, ValueError, "channel_order must be rgb or bgr, not 'gbr'"),
     ],
 )
 def test_wrong_data_sets(changed: dict[str, Any], error: type[Exception], message: str) -> None:
