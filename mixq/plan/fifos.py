@@ -1,17 +1,33 @@
 """How deep the FIFOs must be where branches join again.
 
-A join gives its pixel k when every branch has brought it. Before a branch does, so many pixels of the graph's input
-must have come: none but those that the pixel depends on, through kernels, pooling and blocks. While a join waits for
-the slowest branch, the others go on with what comes in; all that they give meanwhile waits in front of the join. If
-there were no place for it, they would stop, and with them the fork that feeds the slow branch too: a deadlock.
+A join gives its pixel k when every branch has brought it. Before a branch does, so many pixels of the tensor that the
+branches come from must have come: none but those that the pixel depends on, through kernels, pooling and blocks. While
+a join waits for the slowest branch, the others go on with what comes in; all that they give meanwhile waits in front of
+the join. If there were no place for it, they would stop, and with them the fork that feeds the slow branch too: a
+deadlock.
 
-For pixel k of a join let N be the input pixels that its slowest branch needs for it. Before the last of them comes,
-another branch has given all of its pixels that need fewer; k of them are gone; the rest is what its FIFO must hold. The
-maximum over k is the least depth, and one more at a fork, which gives that last pixel to both. Stages work in rows and
-groups of pixels and take some cycles, so that more comes in before the slow branch's pixel really is there: for that N
-is raised, by a row of every windowed stage's input on the slow branch, and by `CYCLES_OF_STAGE` pixels for each stage,
-as the input brings one pixel in a cycle at most. Frames follow each other, so that of small images more than one frame
-may wait.
+Only what lies between the join and its *origin* matters, the nearest tensor through which everything comes that reaches
+the join: all branches see its pixels in one order, and whatever is before it goes on as long as they are taken.
+
+The least depth. For pixel k of a join let N be the pixels of the origin that its slowest branch needs for it. Before
+the last of them comes, another branch has given all of its pixels that need fewer; k of them are gone; the rest is what
+its FIFO must hold. The maximum over k is the least depth, and one more at a fork, which gives that last pixel to both.
+
+With it there is no deadlock, however fast or slow stages are. Suppose that nothing moves, and take of all joins that
+wait the one whose missing pixel needs the fewest pixels of the image. A full FIFO in front of it holds, with the k
+pixels that are gone, all that its branch gives before the last pixel is there that the missing one needs. So that pixel
+has been given to all branches, and no stage on the way lacks anything: the pixel comes, or another join on the way
+waits for one that needs no more, and so on.
+
+The rate. Stages take some cycles, so that more comes in before the slow branch's pixel really is there. All times are
+counted in pixels of the graph's input, which brings one in a cycle at most, and every pixel of the origin has one
+(:func:`arrivals`). That of the N-th is raised by `CYCLES_OF_STAGE` for each stage between origin and join on the slow
+branch; stages before the origin delay all branches alike. A stage that takes a frame's time for a frame gives its
+pixels evenly, and a faster one can be as slow without holding up the input; where they come to it in bursts, it falls
+behind by a row at most. Bursts begin at stages that give fewer or more pixels than they take, so that the time is also
+raised by a row of the input of such a stage, and of every windowed one behind it. Where all tensors up to one have the
+pixels of the image, it comes evenly, and no row is added. Frames follow each other, so that of small images more than
+one frame may wait.
 """
 
 from __future__ import annotations
@@ -39,53 +55,104 @@ IntArray = npt.NDArray[np.int64]
 
 
 class Needs:
-    """For every tensor and each of its pixels, in their order: the pixels of the graph's input that must have come.
+    """For every tensor behind an origin and each of its pixels, in their order: the pixels that must have come.
 
-    least: what they depend on. slack: by how much more each pixel of a tensor may be late.
+    These are pixels of the origin, `INPUT` or the place of the unit that gives it.
     """
 
-    def __init__(self, units: Sequence[Unit], input_shape: tuple[int, int, int]) -> None:
+    def __init__(self, units: Sequence[Unit], input_shape: tuple[int, int, int], origin: int = INPUT) -> None:
+        shape = input_shape if origin == INPUT else units[origin].target.shape
         pixels = input_shape[1] * input_shape[2]
-        self._input = np.arange(1, pixels + 1, dtype=np.int64)
-        self._least: list[IntArray] = []
-        self._slack: list[int] = []
-        for unit in units:
-            needs = [self.least(place) for place in unit.reads]
-            late = [self.slack(place) for place in unit.reads]
-            joined = np.maximum.reduce(needs)
-            own = joined[last_pixel(unit.node, unit.source.shape, unit.target.shape)]
-            # At the lower edge a pixel may depend on less than the one before it, behind which it comes.
-            self._least.append(np.maximum.accumulate(own))
-            row = _row_of(unit.node, unit.source.shape, pixels)
-            self._slack.append(max(late) + row + CYCLES_OF_STAGE)
+        self._least = {origin: np.arange(1, shape[1] * shape[2] + 1, dtype=np.int64)}
+        self._slack = {origin: 0}
+        even = even_tensors(units, input_shape)
+        for place, unit in enumerate(units[origin + 1 :], origin + 1):
+            if not all(own in self._least for own in unit.reads):
+                continue
+            self._least[place] = _composed([self._least[own] for own in unit.reads], unit)
+            row = 0 if even[place] else _row_of(unit.node, unit.source.shape, pixels)
+            self._slack[place] = max(self._slack[own] for own in unit.reads) + row + CYCLES_OF_STAGE
 
     def least(self, place: int) -> IntArray:
-        """Of the tensor that a unit gives, or of the input."""
-        return self._input if place == INPUT else self._least[place]
+        """What the pixels of a tensor depend on."""
+        return self._least[place]
 
     def slack(self, place: int) -> int:
-        """Of the tensor that a unit gives, or of the input."""
-        return 0 if place == INPUT else self._slack[place]
+        """Pixels of the graph's input that may come before the pixel of a tensor does, once it has what it needs."""
+        return self._slack[place]
 
-    def depths(self, unit: Unit, *, slack: bool = True) -> tuple[int, ...]:
-        """Pixels that the FIFO at each input of a join must hold; without slack the least that can work."""
+    def depths(self, unit: Unit) -> tuple[int, ...]:
+        """The least pixels that the FIFO at each input of a join must hold."""
         needs = [self.least(place) for place in unit.reads]
-        late = [self.slack(place) if slack else 0 for place in unit.reads]
+        # What the last of these pixels itself brings need not wait: the slow branch has all it needs then.
+        return tuple(
+            max(
+                (_most_waiting(own, np.searchsorted(own, other, side="left")) for other in needs if other is not own),
+                default=0,
+            )
+            for own in needs
+        )
+
+    def depths_at_full_rate(self, unit: Unit, arrivals: IntArray, frame: int) -> tuple[int, ...]:
+        """Pixels that this FIFO must hold so that nothing waits for a place in it.
+
+        arrivals: pixels of the graph's input with which each of the origin comes; frame: how many the input has.
+        """
         found = []
-        for number, own in enumerate(needs):
-            most = 0
-            for place, (other, extra) in enumerate(zip(needs, late, strict=True)):
-                if place == number:
-                    continue
-                if slack:
-                    frames, rest = np.divmod(other + extra, len(self._input))
-                    come = frames * len(own) + np.searchsorted(own, rest, side="right")
-                else:
-                    # What the last of these pixels itself brings need not wait: the slow branch has all it needs then.
-                    come = np.searchsorted(own, other, side="left")
-                most = max(most, int((come - np.arange(len(own))).max()))
+        for place in unit.reads:
+            own, most = arrivals[self.least(place) - 1], 0
+            for other in unit.reads:
+                if other != place:
+                    frames, rest = np.divmod(arrivals[self.least(other) - 1] + self.slack(other), frame)
+                    most = max(most, _most_waiting(own, frames * len(own) + np.searchsorted(own, rest, side="right")))
             found.append(most)
-        return tuple(found)
+        return tuple(max(pair) for pair in zip(found, self.depths(unit), strict=True))
+
+
+def _most_waiting(own: IntArray, come: IntArray) -> int:
+    """The most pixels of a branch in front of a join that has taken k: ``come`` have come before it takes pixel k."""
+    return int((come - np.arange(len(own))).max())
+
+
+def even_tensors(units: Sequence[Unit], input_shape: tuple[int, int, int]) -> list[bool]:
+    """For every unit whether it and all before it give as many pixels as the graph's input: then these come evenly."""
+    found: list[bool] = []
+    for unit in units:
+        same = unit.target.shape[1:] == input_shape[1:]
+        found.append(same and all(place == INPUT or found[place] for place in unit.reads))
+    return found
+
+
+def arrivals(units: Sequence[Unit], input_shape: tuple[int, int, int]) -> dict[int, IntArray]:
+    """For every tensor the pixels of the graph's input with which each of its pixels comes at the soonest.
+
+    Those of even tensors come one with each. Delays that are the same for all pixels are left out.
+    """
+    evenly = np.arange(1, input_shape[1] * input_shape[2] + 1, dtype=np.int64)
+    found = {INPUT: evenly}
+    for place, (unit, even) in enumerate(zip(units, even_tensors(units, input_shape), strict=True)):
+        found[place] = evenly if even else _composed([found[own] for own in unit.reads], unit)
+    return found
+
+
+def _composed(sources: Sequence[IntArray], unit: Unit) -> IntArray:
+    """What the pixels of a unit's output depend on, as those of its inputs do."""
+    needed = np.maximum.reduce(sources)[last_pixel(unit.node, unit.source.shape, unit.target.shape)]
+    # At the lower edge a pixel may depend on less than the one before it, behind which it comes.
+    composed: IntArray = np.maximum.accumulate(needed)
+    return composed
+
+
+def origins(units: Sequence[Unit]) -> list[int]:
+    """For every unit the nearest tensor in front of it through which all comes that reaches it: a place, or `INPUT`."""
+    found: list[int] = []
+    for unit in units:
+        places = set(unit.reads)
+        while len(places) > 1:
+            latest = max(places)
+            places = places - {latest} | {found[latest]}
+        found += places
+    return found
 
 
 def least_beats(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[list[int | None]]:
@@ -177,12 +244,14 @@ def edge_depths(
 
     There are FIFOs in front of joins and on all branches of forks.
     """
-    needs = Needs(units, input_shape)
+    frame = input_shape[1] * input_shape[2]
     readers = [place for unit in units for place in unit.reads]
+    arrived = arrivals(units, input_shape)
     found: list[list[int | None]] = []
-    for unit in units:
+    for unit, origin in zip(units, origins(units), strict=True):
         if unit.joins:
-            depths = needs.depths(unit, slack=slack)
+            needs = Needs(units, input_shape, origin)
+            depths = needs.depths_at_full_rate(unit, arrived[origin], frame) if slack else needs.depths(unit)
             # A fork gives the pixel that the slow branch waits for to this one, too.
             found.append(
                 [own + (own > 0 and readers.count(place) > 1) for own, place in zip(depths, unit.reads, strict=True)]

@@ -15,11 +15,12 @@ from mixq.graph import Graph
 from mixq.plan import Plan, plan
 from mixq.plan.choices import Link, Stage
 from mixq.plan.elimination import Factor, least, margin
-from mixq.plan.fifos import edge_depths, last_pixel, shallow
+from mixq.plan.fifos import CYCLES_OF_STAGE, edge_depths, last_pixel, origins, shallow
 from mixq.plan.search import PRICE, Search
 from mixq.plan.units import INPUT, units
 from mixq.streams import StreamShape
 from tests.mixq.dags import Dag
+from tests.mixq.plan.token_game import TokenGame, random_branches
 
 BOARD = load_board("ultra96-v2")
 U4 = IntFormat(4, False)
@@ -136,6 +137,62 @@ def test_least_depths_by_counting() -> None:
     assert (inner, stem) == (0, 15)
     wide = edge_depths(found, (2, 6, 6))[3][1]
     assert wide is not None and wide > 15
+
+
+@pytest.mark.parametrize("stages", [0, 1, 5])
+def test_stages_before_the_fork_change_no_depth(stages: int) -> None:
+    dag = Dag((2, 6, 6), U4)
+    tensor = "x"
+    for _ in range(stages):
+        tensor = dag.requantise(dag.conv(tensor, 2, 1), 4)
+    inner = dag.conv(dag.requantise(dag.conv(tensor, 2, padding=1), 4), 2, padding=1)
+    found = units(dag.graph(dag.requantise(dag.add(inner, tensor), 4)))
+    # Pixel (r, c) needs (r + 2, c + 2): 15 wait, and what two stages of 64 cycles let through.
+    assert edge_depths(found, (2, 6, 6))[-1][1] == 15 + 2 * CYCLES_OF_STAGE + 1
+
+
+def test_rows_count_where_pixels_come_unevenly() -> None:
+    dag = Dag((2, 8, 8), U4)
+    pooled = dag.max_pool("x")
+    inner = dag.conv(dag.requantise(dag.conv(pooled, 2, padding=1), 4), 2, padding=1)
+    found = units(dag.graph(dag.requantise(dag.add(inner, pooled), 4)))
+    # Pooled pixel (r, c) comes with the image's (2r + 1, 2c + 1). Two stages have a row each, 16 pixels of the image,
+    # and 64 cycles: 160 pixels or 20 rows, in which 40 pixels come. The join's pixel (0, 0) needs (2, 2), the 11th.
+    assert edge_depths(found, (2, 8, 8))[-1][1] == 11 + 40 + 1
+
+
+def test_the_nearest_tensor_that_all_passes_through() -> None:
+    dag = Dag((2, 8, 8), U4)
+    stem = dag.requantise(dag.conv("x", 2), 4)
+    first = dag.requantise(dag.conv(stem, 2, 1), 4)
+    inner = dag.requantise(dag.add(dag.requantise(dag.conv(first, 2, 1), 4), first), 4)
+    outer = dag.requantise(dag.add(inner, stem), 4)
+    found = units(dag.graph(dag.requantise(dag.conv(dag.concat(outer, first), 2), 4)))
+    names = [unit.node.name for unit in found]
+    origin = {name: "x" if at == INPUT else names[at] for name, at in zip(names, origins(found), strict=True)}
+    assert origin == {
+        "conv0": "x",
+        "conv2": "conv0",
+        "conv4": "conv2",
+        "add6": "conv2",
+        "add8": "conv0",
+        "concat10": "conv0",
+        "conv11": "concat10",
+    }
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_least_depths_let_every_frame_through_and_one_less_does_not(seed: int) -> None:
+    graph = random_branches(seed)
+    found, shape = units(graph), graph.tensor(graph.input).shape
+    least_depths, planned = edge_depths(found, shape, slack=False), edge_depths(found, shape)
+    assert TokenGame(found, shape, least_depths).ends(3) and TokenGame(found, shape, planned).ends(3)
+    for at, (unit, origin) in enumerate(zip(found, origins(found), strict=True)):
+        for number, depth in enumerate(least_depths[at]):
+            if unit.joins and unit.reads[number] == origin and depth is not None and depth > 1:
+                odd = [list(own) for own in planned]
+                odd[at][number] = depth - 1
+                assert not TokenGame(found, shape, odd).ends(3), (unit.node.name, number)
 
 
 def changed(chosen: Plan, name: str, fifos: tuple[int, ...]) -> Plan:
