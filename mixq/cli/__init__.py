@@ -18,6 +18,7 @@ from mixq.cli import (
     checking,
     doctor,
     estimating,
+    exporting,
     generating,
     importing,
     packings,
@@ -48,6 +49,7 @@ VERB_MODULES = (
     verifying,
     estimating,
     reports,
+    exporting,
     packings,
 )
 

@@ -147,6 +147,8 @@ def _show(folder: BuildFolder, graph: Graph) -> None:
         rows.append((node.name, node.op, shape, weights, source.format.width, node.macs(target.shape) or None))
     show_table(("layer", "op", "output", "weight bits", "input bits", "MACs"), rows)
     facts: list[tuple[str, object]] = [("graph", folder.path / "graph.json")]
+    if "float32_ties" in graph.metadata:
+        facts.append(("ties in float32", f"{graph.metadata['float32_ties']} codes, see docs/qonnx.md"))
     if folder.expected.is_file():
         if "clamped_weights" in graph.metadata:
             facts.append(("clamped weights", graph.metadata["clamped_weights"]))

@@ -1,5 +1,6 @@
-"""QONNX files: quantised networks as ONNX with quantiser nodes. :func:`read_qonnx` makes an integer graph of one."""
+"""QONNX files: quantised networks as ONNX with quantiser nodes, read into integer graphs and written from them."""
 
 from mixq.qonnx.reader import read_qonnx
+from mixq.qonnx.writer import write_qonnx
 
-__all__ = ["read_qonnx"]
+__all__ = ["read_qonnx", "write_qonnx"]

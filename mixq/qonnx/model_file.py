@@ -71,3 +71,37 @@ def input_shape(model: onnx.ModelProto, constants: dict[str, Any], path: object)
             "export with fixed axes"
         )
     return inputs[0].name, shape
+
+
+_QUANTISERS = ("Quant", "IntQuant")
+_SAME_AXES = (*_QUANTISERS, "BipolarQuant", "Identity", "Dropout", "Mul", "Add", "Sub", "Div", "Relu", "Clip")
+_SAME_VALUES = ("Identity", "Dropout", "Transpose", "Flatten", "Reshape")
+
+
+def _reached(model: onnx.ModelProto, name: str, through: tuple[str, ...]) -> list[onnx.NodeProto]:
+    """Nodes that read an input as their first, directly or behind operators ``through``, which are left out."""
+    names, found = {name}, []
+    for node in model.graph.node:
+        if not names.intersection(node.input):
+            continue
+        if node.op_type in through and node.input[0] in names:
+            names.update(node.output)
+        else:
+            found.append(node)
+    return found
+
+
+def is_quantised_at_once(model: onnx.ModelProto, name: str) -> bool:
+    """Whether nothing but quantisers reads the values of an input, whatever its shape becomes before."""
+    found = [node for node in _reached(model, name, _SAME_VALUES) if node.op_type != "Shape"]
+    return bool(found) and all(node.op_type in _QUANTISERS for node in found)
+
+
+def is_channels_last(model: onnx.ModelProto, name: str) -> bool:
+    """Whether the first operators that know axes take an input of four as (N, H, W, C)."""
+    found = _reached(model, name, _SAME_AXES)
+    return bool(found) and all(
+        node.domain == "qonnx.custom_op.channels_last"
+        or any(entry.name == "perm" and list(entry.ints) == [0, 3, 1, 2] for entry in node.attribute)
+        for node in found
+    )

@@ -3,89 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 
 from mixq.errors import UserError
 from mixq.execute import run
 from mixq.qonnx import read_qonnx
+from tests.mixq.qonnx.models import Model, check
 
 DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
-DOMAIN = "qonnx.custom_op.general"
-
-
-class Model:
-    """Appends nodes to an ONNX graph; methods return the name of what they make."""
-
-    def __init__(self, shape: tuple[int, ...], seed: int = 0) -> None:
-        self.shape, self.random = shape, np.random.default_rng(seed)
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-
-    def constant(self, values: Any, dtype: Any = np.float32) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(values, dtype), name))
-        return name
-
-    def node(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        output = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, inputs, [output], name=f"n{output}", domain=domain, **attributes))
-        return output
-
-    def quant(
-        self, source: str, scale: Any, bits: Any = 4, signed: int = 1, narrow: int = 0, mode: str = "ROUND"
-    ) -> str:
-        constants = [self.constant(value) for value in (scale, 0.0, bits)]
-        return self.node("Quant", source, *constants, domain=DOMAIN, signed=signed, narrow=narrow, rounding_mode=mode)
-
-    def weight(self, *shape: int, scale: Any = 0.25) -> str:
-        return self.quant(self.constant(self.random.normal(size=shape)), scale)
-
-    def norm(self, source: str, channels: int) -> str:
-        draws = [self.random.normal(size=channels) for _ in range(3)]
-        draws[0][0] = -abs(draws[0][0])  # one channel falls
-        return self.node(
-            "BatchNormalization",
-            source,
-            *(self.constant(draw) for draw in draws),
-            self.constant(self.random.uniform(0.5, 4, channels)),
-            epsilon=1e-5,
-        )
-
-    def save(self, output: str, path: Path) -> Path:
-        ends = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in (("x", (1, *self.shape)), (output, None))
-        ]
-        graph = helper.make_graph(self.nodes, "net", ends[:1], ends[1:], self.constants)
-        opsets = [helper.make_opsetid("", 13), helper.make_opsetid(DOMAIN, 1)]
-        path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
-        return path
-
-
-def check(path: Path, shape: tuple[int, ...], frames: int = 6) -> None:
-    """Every value of interpreter and executor is the same float32."""
-    from qonnx.core.modelwrapper import ModelWrapper  # type: ignore[import-untyped]
-    from qonnx.core.onnx_exec import execute_onnx  # type: ignore[import-untyped]
-    from qonnx.transformation.infer_shapes import InferShapes  # type: ignore[import-untyped]
-
-    graph = read_qonnx(path)
-    codes = np.random.default_rng(3).integers(0, 256, (frames, *graph.tensor("x").shape))
-    mine = run(graph, codes)
-    model = ModelWrapper(str(path)).transform(InferShapes())
-    scales = np.array(graph.tensor(graph.output).channel_scales)[:, None, None]
-    offset = float(graph.metadata["output_offset"])
-    for frame, result in zip(codes, mine, strict=True):
-        given = (frame / 255).astype(np.float32).reshape(1, *shape)
-        theirs = execute_onnx(model, {"x": given})[model.graph.output[0].name]
-        integers = (theirs.reshape(result.shape).astype(np.float64) - offset) / scales
-        assert np.abs(integers - np.rint(integers)).max() < 1e-3  # they are integers, to float32 rounding
-        np.testing.assert_array_equal(np.rint(integers).astype(np.int64), result)
-    assert len(np.unique(mine)) > 3
-
 
 MODES = ["ROUND", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN"]
 
@@ -122,6 +50,23 @@ def test_dense_layers_and_folded_shapes(tmp_path: Path) -> None:
     last = model.node("MatMul", codes, model.weight(8, 5))
     output = model.node("Add", model.node("Div", last, model.constant(3.0)), model.constant([-0.7]))
     check(model.save(output, tmp_path / "net.onnx"), (1, 4, 4), 20)
+
+
+@pytest.mark.parametrize("axes", [(5,), (1, 5)])
+def test_quantised_biases_and_batch_norms_as_nodes_of_their_own(axes: tuple[int, ...], tmp_path: Path) -> None:
+    """As QKeras' networks are written: a bias that is quantised is added behind MatMul."""
+    model = Model((8,), seed=4)
+    sums = model.node("MatMul", model.quant("x", 1 / 8, 6), model.weight(8, 6))
+    parameters = [model.random.uniform(0.5, 2, 6) for _ in range(4)]
+    scales = [model.quant(model.constant(draw), 1 / 16, 8) for draw in parameters]
+    codes = model.quant(model.node("BatchNormalization", sums, *scales), 0.25, 4)
+    bias = model.quant(model.constant(model.random.normal(size=axes) * 4), 0.125, 12)
+    scaled = model.node("Mul", model.quant(model.constant(2.0), 0.5, 4), codes)
+    last = model.node("MatMul", model.quant(scaled, 0.5, 4), model.weight(6, 5))
+    wide = model.quant(model.constant(model.random.normal(size=axes)), 0.125, 20)
+    output = model.node("Add", wide, model.node("Add", last, bias))
+    graph = check(model.save(output, tmp_path / "net.onnx"), (8,), 20)
+    assert graph.metadata["output_offset"] == "0.0" and graph.nodes[-1].op == "dense"
 
 
 def test_published_network() -> None:
