@@ -58,11 +58,8 @@ def read_tensor(tensor: onnx.TensorProto, path: object) -> np.ndarray[Any, Any]:
 def input_shape(model: onnx.ModelProto, constants: dict[str, Any], path: object) -> tuple[str, tuple[int, ...]]:
     """Return the name and shape of the one input that is no constant, batch axis left out."""
     inputs = [value for value in model.graph.input if value.name not in constants]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise UserError(
-            f"{path} must have one input and one output, not {len(inputs)} and {len(model.graph.output)}; "
-            "export one branch at a time"
-        )
+    if len(inputs) != 1:
+        raise UserError(f"{path} must have one input, not {len(inputs)}; export one branch at a time")
     axes = inputs[0].type.tensor_type.shape.dim
     shape = tuple(axis.dim_value for axis in axes[1:])
     if len(axes) not in (2, 4) or min(shape) < 1:
@@ -71,6 +68,22 @@ def input_shape(model: onnx.ModelProto, constants: dict[str, Any], path: object)
             "export with fixed axes"
         )
     return inputs[0].name, shape
+
+
+def output_name(model: onnx.ModelProto, name: str, path: object) -> str:
+    """Return the name of the one output that depends on the input of that name.
+
+    Others, as the scale and the width that Brevitas exports with a quantised output, are constants.
+    """
+    reached = {name}
+    for node in model.graph.node:
+        if node.op_type != "Shape" and reached.intersection(node.input):
+            reached.update(node.output)
+    outputs = [value.name for value in model.graph.output]
+    found = [value for value in outputs if value in reached]
+    if len(found) > 1 or not outputs:
+        raise UserError(f"{path} must have one output, not {len(found)}; export one branch at a time")
+    return found[0] if found else outputs[0]
 
 
 _QUANTISERS = ("Quant", "IntQuant")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from mixq.graph.tensor import MAX_ELEMENTS
 from mixq.qonnx import elementwise, pooling, quantising, shapes, weighted
 from mixq.qonnx.arguments import attribute, inputs
 from mixq.qonnx.model_file import read_tensor
@@ -74,6 +76,15 @@ def _cast(reader: Reader, proto: onnx.NodeProto) -> Any:
     return replace(source, wide=bool(target == np.float64))
 
 
+def _constant_of_shape(values: list[Array], proto: onnx.NodeProto) -> Array:
+    shape = tuple(values[0].ravel().tolist())
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise Unmappable(f"makes a constant of more than {MAX_ELEMENTS} elements; export the model again")
+    given = attribute(proto, "value", None)
+    fill = np.zeros(1, np.float32) if given is None else onnx.numpy_helper.to_array(given)
+    return np.full(shape, fill.ravel()[0], fill.dtype)
+
+
 def _slice(values: list[Array], proto: onnx.NodeProto) -> Array:
     starts, ends = values[1].ravel().tolist(), values[2].ravel().tolist()
     axes = values[3].ravel().tolist() if len(values) > 3 else list(range(len(starts)))
@@ -114,6 +125,7 @@ TABLES: dict[tuple[str, ...], dict[str, Operator]] = {
         "Gather": _constant_only(lambda v, p: np.asarray(np.take(v[0], v[1], axis=attribute(p, "axis", 0)))),
         "Unsqueeze": _constant_only(_unsqueeze),
         "Cast": _cast,
+        "ConstantOfShape": _constant_only(_constant_of_shape),
         "Slice": _constant_only(_slice),
     },
     QUANTISED: {

@@ -49,7 +49,7 @@ class Reader:
         noted = noted_input(model, chw[0], path)
         format, scales = noted or (IntFormat(8, False), (input_scale,) * chw[0])
         self.tensors[own] = Tensor(own, chw, format, tuple(float(scale) for scale in scales))
-        self.input = own
+        self.input, self.input_name = own, name
         self.input_open = noted is None and model_file.is_quantised_at_once(model, name)
         self.input_scale: tuple[Fraction, ...] | None = None
         self.ties: list[str] = []
@@ -142,7 +142,7 @@ class Reader:
 
     def graph(self, model: onnx.ModelProto) -> Graph:
         """Return the graph that ends with the model's output."""
-        name = model.graph.output[0].name
+        name = model_file.output_name(model, self.input_name, self.path)
         result = self.values.get(name)
         if not isinstance(result, Signal) or result.tensor == self.input:
             raise UserError(f"{self.path}: output {name!r} must come from a quantised layer; export the whole model")

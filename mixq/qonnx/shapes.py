@@ -11,6 +11,7 @@ import onnx
 
 from mixq.formats import IntFormat
 from mixq.graph import Concat, Requantise, SpaceToDepth, Upsample
+from mixq.graph.tensor import MAX_ELEMENTS
 from mixq.qonnx.arguments import attribute, constant, inputs
 from mixq.qonnx.pooling import moved
 from mixq.qonnx.reader import Reader
@@ -152,6 +153,8 @@ def concat(reader: Reader, proto: onnx.NodeProto) -> Any:
     values = inputs(reader, proto)
     axis = attribute(proto, "axis", 0)
     if all(isinstance(value, np.ndarray) for value in values):
+        if sum(value.size for value in values) > MAX_ELEMENTS:
+            raise Unmappable(f"makes a constant of more than {MAX_ELEMENTS} elements; export the model again")
         return np.concatenate(values, axis=axis)
     if not all(isinstance(value, Signal) for value in values):
         raise Unmappable("must join activations alone, or constants alone")

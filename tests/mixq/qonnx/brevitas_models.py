@@ -76,6 +76,37 @@ def mlp(seed: int) -> nn.Module:
     )
 
 
+def binary(seed: int) -> nn.Module:
+    """Weights of one bit and of -1, 0, +1; activations of one bit."""
+    qnn, quant = brevitas()
+    torch.manual_seed(seed)
+    signs, ternary = quant.SignedBinaryWeightPerTensorConst, quant.SignedTernaryWeightPerTensorConst
+    return nn.Sequential(
+        qnn.QuantIdentity(bit_width=4, return_quant_tensor=True),
+        qnn.QuantConv2d(2, 4, 3, padding=1, bias=False, weight_quant=signs),
+        nn.BatchNorm2d(4),
+        qnn.QuantIdentity(act_quant=quant.SignedBinaryActPerTensorConst, scaling_init=1.0, return_quant_tensor=True),
+        nn.Flatten(),
+        qnn.QuantLinear(64, 5, bias=False, weight_quant=ternary),
+    )
+
+
+def resized(seed: int) -> nn.Module:
+    """Padding, leaky rectifier and upsampling as layers of PyTorch; the output comes with its scale and width."""
+    qnn, _ = brevitas()
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        qnn.QuantIdentity(bit_width=5, return_quant_tensor=True),
+        nn.ZeroPad2d((1, 0, 2, 1)),
+        qnn.QuantConv2d(2, 4, 3, bias=True, weight_bit_width=4),
+        nn.LeakyReLU(0.1),
+        qnn.QuantIdentity(bit_width=4, return_quant_tensor=True),
+        nn.Upsample(scale_factor=2, mode="nearest"),
+        qnn.QuantConv2d(4, 2, 3, stride=2, padding=1, bias=False, weight_bit_width=4),
+        qnn.QuantIdentity(bit_width=5, return_quant_tensor=True),
+    )
+
+
 class Residual(nn.Module):
     """A residual addition with one scale for both branches, a concatenation, a global mean; depthwise in between."""
 

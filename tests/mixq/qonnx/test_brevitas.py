@@ -9,7 +9,7 @@ import pytest
 
 from mixq.cli import main
 from mixq.graph import Graph
-from tests.mixq.qonnx.brevitas_models import Residual, cnn, export, mlp
+from tests.mixq.qonnx.brevitas_models import Residual, binary, cnn, export, mlp, resized
 from tests.mixq.qonnx.models import check
 
 
@@ -31,6 +31,19 @@ def test_cnn(bias: str, tmp_path: Path) -> None:
 def test_mlp(dynamo: bool, tmp_path: Path) -> None:
     graph = check(export(mlp(1), (12,), tmp_path / "mlp.onnx", dynamo=dynamo), (12,), 40)
     assert graph.tensor(graph.input).format.width == 6
+
+
+def test_binary(tmp_path: Path) -> None:
+    graph = check(export(binary(2), (2, 4, 4), tmp_path / "binary.onnx", dynamo=False), (2, 4, 4), 40)
+    assert kinds(graph) == ["conv", "threshold", "dense"]
+
+
+# The executor cannot infer the shape behind a computed Pad, and says so.
+@pytest.mark.filterwarnings("ignore::UserWarning:qonnx")
+def test_resized(tmp_path: Path) -> None:
+    path = export(resized(3), (2, 4, 4), tmp_path / "resized.onnx", dynamo=False)
+    graph = check(path, (2, 4, 4), 40)
+    assert kinds(graph) == ["conv", "threshold", "upsample", "conv", "requantise"]
 
 
 def test_residual(tmp_path: Path) -> None:

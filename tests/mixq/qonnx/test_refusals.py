@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from mixq.errors import UserError
@@ -171,3 +172,17 @@ def test_outputs_that_are_no_integers_times_a_scale(case: str, tmp_path: Path) -
     output = build(model)
     message = complaint(model, output, tmp_path)
     assert f"output '{output}'" in message and says in message
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    model = Parts()
+    path = model.save(model.codes, tmp_path / "net.onnx")
+    whole = onnx.load(path)
+    whole.graph.output.append(onnx.helper.make_tensor_value_info(model.sums, onnx.TensorProto.FLOAT, None))
+    path.write_bytes(whole.SerializeToString())
+    with pytest.raises(UserError, match=r"net\.onnx must have one output, not 2; export one branch at a time"):
+        read_qonnx(path)
+    whole.graph.input.append(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 4]))
+    path.write_bytes(whole.SerializeToString())
+    with pytest.raises(UserError, match=r"net\.onnx must have one input, not 2; export one branch at a time"):
+        read_qonnx(path)
