@@ -64,6 +64,16 @@ def test_what_no_full_fifo_explains(valid: str, blocked: str, full: str) -> None
     assert explained(RESIDUAL, valid, blocked, full) is None
 
 
+def test_a_fifo_that_has_room_is_not_to_blame() -> None:
+    # The sink stops the fork by the FIFO in front of the second join; the first one waits, but its FIFO takes more.
+    text = "input>f f/5>one f/2>d d>one f/3>two one>two two>output"
+    blocked = "input>f f/5>one f/3>two one>two two>output"
+    assert explained(text, "", blocked, "f/3>two") is None
+    # Where the first join's FIFO is full and the second one's is not, the first one stands still for good.
+    found = explained(text, "", "input>f f/5>one", "f/5>one")
+    assert found is not None and (found.node, found.number, found.depth) == ("one", 0, 5)
+
+
 def test_a_join_behind_a_stage_that_is_blocked_itself() -> None:
     # fork -> a -> b, whose own FIFO in front of the join is full, while the other branch needs more from the fork.
     text = "input>f f/2>a a>b b>b_fifo b_fifo/7>cat f/2>d d>d_fifo d_fifo/4>cat cat>output"
