@@ -76,8 +76,9 @@ def test_images_of_another_shape_are_refused(tmp_path: Path, monkeypatch: pytest
     def narrow(samples: Samples) -> Samples:
         return Samples(samples.images[:, :, :, :5].copy(), samples.labels)
 
-    parts = {name: narrow(getattr(whole, name)) for name in ("train", "validation", "test")}
-    monkeypatch.setattr(small, "dataset", lambda: Dataset(name="thin", class_names=("a", "b", "c"), **parts))
+    train, validation, test = (narrow(part) for part in (whole.train, whole.validation, whole.test))
+    thin = Dataset(name="thin", train=train, validation=validation, test=test, class_names=("a", "b", "c"))
+    monkeypatch.setattr(small, "dataset", lambda: thin)
     with pytest.raises(
         UserError, match=r"the images of thin have the shape \(1, 6, 5\); three_layers takes \(1, 6, 6\)"
     ):
