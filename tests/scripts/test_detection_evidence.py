@@ -17,8 +17,9 @@ from mixq.detection_decode import AnchorGrid, iou
 from mixq.errors import CheckFailed
 from mixq.execute import run
 from mixq.project_file import load_project
+from scripts import detection_evidence
 from scripts.detection_data import contest_sample
-from scripts.detection_evidence import BITS, CONFIG, Boxes, measured, training
+from scripts.detection_evidence import BITS, CONFIG, Boxes, Verilog, measured, training
 
 PROJECT = """\
 name: short
@@ -73,3 +74,32 @@ def test_what_fails() -> None:
         Boxes(images=1, fake_quantised=0.5, converted=0.5, interpreter=math.nextafter(0.5, 1), fixed_point=0.5).check()
     with pytest.raises(CheckFailed, match=r"differ by 0.0060 in IoU, not below 0.005"):
         Boxes(images=1, fake_quantised=0.5, converted=0.506, interpreter=0.506, fixed_point=0.5).check()
+
+
+def test_what_is_found_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = Boxes(images=2, fake_quantised=0.5, converted=0.25, interpreter=0.25, fixed_point=0.25)
+    verilog = Verilog(cycles=10, dsp=1, lut=2, frames=3, mismatches=0, cycles_per_frame=10)
+    asked = {}
+
+    def train(config: Path, *, bits: Path, out: Path) -> None:
+        asked.update(config=config, bits=bits)
+        (out / "train").mkdir(parents=True)
+        (out / "train" / "log.jsonl").write_text('{"seconds": 1.25}\n{"seconds": 2.0}\n')
+
+    for name, value in (("train", train), ("measured", lambda _: boxes), ("simulated", lambda _: verilog)):
+        monkeypatch.setattr(detection_evidence, name, value)
+    assert detection_evidence.main(["--out", str(tmp_path)]) == 0
+    assert asked == {"config": CONFIG, "bits": BITS}
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((tmp_path / "report" / "detection_evidence.json").read_text())
+    assert found["training"] == {"epochs": 2, "seconds": 3}
+    assert (found["iou"]["converted"], found["verilog"]["mismatches"]) == (0.25, 0)
+
+    def fails(_: BuildFolder) -> Boxes:
+        raise CheckFailed("they differ")
+
+    monkeypatch.setattr(detection_evidence, "measured", fails)
+    assert detection_evidence.main(["--out", str(tmp_path / "other")]) == 1
+    assert capsys.readouterr().err == "they differ\n"
