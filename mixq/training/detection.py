@@ -118,10 +118,9 @@ def complete_iou(boxes: Tensor, truth: Tensor) -> Tensor:
     ``v = 4 / pi^2 * (atan(w / h) - atan(w' / h'))^2``, ``alpha = v / (1 - IoU + v)`` without a gradient (Zheng et al.,
     "Distance-IoU Loss", AAAI 2020).
     """
+    overlap = _iou(boxes, truth)
     low, high = _corners(boxes)
     true_low, true_high = _corners(truth)
-    both = (torch.minimum(high, true_high) - torch.maximum(low, true_low)).clamp(min=0).prod(-1)
-    overlap = both / (boxes[..., 2:].prod(-1) + truth[..., 2:].prod(-1) - both + EPSILON)
     diagonal = (torch.maximum(high, true_high) - torch.minimum(low, true_low)).square().sum(-1)
     distance = (boxes[..., :2] - truth[..., :2]).square().sum(-1)
     angles = [torch.atan2(box[..., 2], box[..., 3]) for box in (boxes, truth)]
@@ -129,6 +128,15 @@ def complete_iou(boxes: Tensor, truth: Tensor) -> Tensor:
     with torch.no_grad():
         weight = aspect / (1 - overlap + aspect + EPSILON)
     return overlap - distance / (diagonal + EPSILON) - weight * aspect
+
+
+def _iou(boxes: Tensor, truth: Tensor) -> Tensor:
+    """`mixq.detection_decode.iou` with gradients."""
+    low, high = _corners(boxes)
+    true_low, true_high = _corners(truth)
+    both = (torch.minimum(high, true_high) - torch.maximum(low, true_low)).clamp(min=0).prod(-1)
+    union = boxes[..., 2:].prod(-1) + truth[..., 2:].prod(-1) - both
+    return both / (union + EPSILON)
 
 
 def _corners(boxes: Tensor) -> tuple[Tensor, Tensor]:
