@@ -42,17 +42,18 @@ def test(
 ) -> None:
     """Measure a build on the test split of its data set: top1 of classes, iou of boxes.
 
-    The integer network runs in the interpreter, exactly as the hardware computes. Where the build has its checkpoint,
-    the converted PyTorch model runs beside it and must give the same integers, and the training model. The data are
-    those of the project that mixq train noted in the build; a build of digits_cnn without one is measured on
-    scikit-learn's handwritten digits. Writes report/accuracy.json.
+    The integer network runs in the interpreter, exactly as the hardware computes, and the training model beside it
+    where the build has its checkpoint; for boxes the converted PyTorch model too, which must give the same integers.
+    The data are those of the project that mixq train noted in the build; a build of digits_cnn without one is measured
+    on scikit-learn's handwritten digits. Writes report/accuracy.json.
     """
     check_torch("mixq test")
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
     dataset = load_data(folder, graph)
     part = dataset.test if samples is None else dataset.test.take(slice(0, samples))
-    found = write_accuracy(folder, graph, part, converted=True)
+    of_boxes = isinstance(part, BoxSamples)
+    found = write_accuracy(folder, graph, part, converted=of_boxes)
     metric = metric_of(part)
 
     def words(value: float | None) -> str:
@@ -62,7 +63,7 @@ def test(
         [
             ("data", f"{dataset.name}, {len(part):,} of {len(dataset.test):,} test images"),
             ("integer network", words(found.value)),
-            ("converted model", words(found.converted_value)),
+            *([("converted model", words(found.converted_value))] if of_boxes else []),
             ("training model", words(found.float_value)),
             ("report", folder.report / "accuracy.json"),
         ]

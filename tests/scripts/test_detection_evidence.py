@@ -81,7 +81,7 @@ def test_what_is_found_is_written(
 ) -> None:
     boxes = Boxes(images=2, fake_quantised=0.5, converted=0.25, interpreter=0.25, fixed_point=0.25)
     verilog = Verilog(cycles=10, dsp=1, lut=2, frames=3, mismatches=0, cycles_per_frame=10)
-    asked = {}
+    asked: dict[str, Path] = {}
 
     def train(config: Path, *, bits: Path, out: Path) -> None:
         asked.update(config=config, bits=bits)
