@@ -95,7 +95,9 @@ def _quantised(reader: Reader, proto: onnx.NodeProto, source: Any, quantiser: Qu
         raise Unmappable("quantises a constant that is quantised already, or not float32; quantise once")
     everywhere = np.broadcast_to(quantiser.scale, source.shape)
     unsigned = isinstance(quantiser, Quantiser) and not quantiser.signed
-    return Weight(quantiser.codes(source, everywhere), everywhere, quantiser.bits + unsigned)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        codes = quantiser.codes(source, everywhere)
+    return Weight(codes, everywhere, quantiser.bits + unsigned)
 
 
 def quantise(reader: Reader, proto: onnx.NodeProto, source: Signal, quantiser: AnyQuantiser, scale: Floats) -> Signal:

@@ -174,6 +174,13 @@ def test_outputs_that_are_no_integers_times_a_scale(case: str, tmp_path: Path) -
     assert f"output '{output}'" in message and says in message
 
 
+def test_a_scale_so_small_that_float32_overflows(tmp_path: Path) -> None:
+    model = Parts()
+    weight = model.weight(2, 2, 3, 3, scale=1e-45)
+    message = complaint(model, model.node("Conv", model.codes, weight, kernel_shape=[3, 3]), tmp_path)
+    assert f"node 'n{weight}' (Quant)" in message and "overflow" in message
+
+
 def test_several_inputs_and_outputs(tmp_path: Path) -> None:
     model = Parts()
     path = model.save(model.codes, tmp_path / "net.onnx")
