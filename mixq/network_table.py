@@ -188,12 +188,6 @@ class NetworkTable:
         return tuple(found)
 
     @property
-    def is_chain(self) -> bool:
-        """Whether every layer reads the one before it alone, and is one of convolution, dense layer and max-pooling."""
-        plain = all(isinstance(layer, ConvSpec | DenseSpec | PoolSpec) for layer in self.layers)
-        return plain and all(read == (index - 1,) for index, read in enumerate(self.inputs))
-
-    @property
     def weighted_layers(self) -> tuple[ConvSpec | DenseSpec, ...]:
         """The convolutions and dense layers, in order."""
         return tuple(layer for layer in self.layers if isinstance(layer, ConvSpec | DenseSpec))

@@ -147,11 +147,6 @@ _OWN = replace(
 """,
 )
 
-_BUDGET = "  method: budget            # or edmips, the published method"
-_EDMIPS = """\
-  method: edmips            # the published method; the method budget is for chains of layers alone
-  decay_c: 0.00003          # weight of the complexity in the loss; more makes narrower widths"""
-
 _FILE = """\
 # A project of MixQ. Paths are relative to this file. All keys are in docs/project-file.md.
 #
@@ -176,7 +171,7 @@ weight_range: narrow        # weights of 4 bits and more without the most negati
 seed: 0                     # of the search and the training
 
 search:
-{method}
+  method: budget            # or edmips, the published method
   weight_widths: [2, 3, 4, 5, 6, 7, 8]   # bits that weights may have
   act_widths: [2, 3, 4, 5, 6, 7, 8]      # bits that each layer's input may have
   tolerance: 0.05           # without a budget: the fastest widths whose predicted loss is so close to the least
@@ -195,8 +190,7 @@ def project_template(name: str) -> str:
         UserError: no network is called so.
     """
     table = network(name)
-    method = _BUDGET if table.is_chain else _EDMIPS
-    return _FILE.format(name=table.name.replace("_", "-"), network=table.name, start=_start(table), method=method)
+    return _FILE.format(name=table.name.replace("_", "-"), network=table.name, start=_start(table))
 
 
 def _start(table: NetworkTable) -> _Start:

@@ -64,15 +64,6 @@ def predicted(
     return {"cycles": cycles, "fps": hardware.fps(cycles)}
 
 
-def check_chain(table: NetworkTable) -> None:
-    """UserError for a network that the method "budget" does not search: its ways are those of chains."""
-    if not table.is_chain:
-        raise UserError(
-            f"the method budget searches chains of convolutions, dense layers and max-pooling alone, and {table.name} "
-            "is none: give search.method edmips, with a decay_c"
-        )
-
-
 def cycle_range(space: SearchSpace, config: SearchConfig, hardware: Hardware) -> tuple[int, int]:
     """The least and the most cycles that the search has to look at.
 

@@ -18,6 +18,7 @@ from mixq.plan.choices import FloatArray, vector
 from mixq.plan.network import KINDS, Network
 from mixq.plan.program import Program
 from mixq.plan.width_network import WidthNetwork
+from nas.checked import Checked, Widths
 from nas.relaxation import WidthsFirst
 
 TIME_LIMIT = 60.0
@@ -70,6 +71,7 @@ class WidthProgram:
         above = [loss - loss.min() for loss in losses]
         # More than any path has: the loss is no limit, but something to be priced.
         self._most = float(sum(loss.max() for loss in above)) + 1.0
+        self._losses = losses
         self._stages, self._links = network.priced(above)
         self._limits = np.append(vector(settings.limits), self._most)
         counts = [own.stage.cycles for own in network.stages] + [own.cycles.ravel() for own in network.links]
@@ -77,26 +79,35 @@ class WidthProgram:
         least, most = settings.cycles
         self._targets = np.unique(np.maximum(found[(found > 0) & (found <= most)], least))
 
-    def best(self, cycles: int) -> Allocation | None:
+    def best(self, cycles: int, known: Sequence[Widths] = ()) -> Allocation | None:
         """The widths of the least predicted loss that fit in ``cycles``; None where it is proved that none do.
+
+        known: widths that are tried first where branches are added or a value has two quantisers; the answer is no
+        worse than those of them that fit.
 
         Raises TimeoutError where the time ran out before any were found.
         """
-        network = Network(self._stages, self._links, cycles, self._limits)
-        prices = np.zeros(KINDS + 1)
+        network, prices = self._within(cycles), np.zeros(KINDS + 1)
         prices[-1] = 1.0
-        answer = WidthsFirst(network, self._time_limit, self._network.widths_of).cheapest(prices)
-        if answer.path is None:
-            if answer.status == "unknown":
+        if self._network.exact:
+            answer = WidthsFirst(network, self._time_limit, self._network.widths_of).cheapest(prices)
+            widths = None if answer.path is None else self._network.widths(answer.path.numbers)
+            status, bound = answer.status, answer.bound
+        else:
+            tried = [*known, self._smallest]
+            found = Checked(network, cycles, self._network, self._share_of, self._time_limit).least(tried)
+            widths, status, bound = found.widths, found.status, found.bound
+        if widths is None:
+            if status == "unknown":
                 raise TimeoutError(f"no widths for {cycles} cycles were found within {self._time_limit:g} s")
             return None
-        weight_bits, act_bits = self._network.widths(answer.path.numbers)
+        loss = self._loss(widths)
         return Allocation(
-            weight_bits=weight_bits,
-            act_bits=act_bits,
+            weight_bits=widths[0],
+            act_bits=widths[1],
             cycles=cycles,
-            loss=self._least + float(answer.path.total[-1]),
-            bound=self._least + min(answer.bound * self._most, float(answer.path.total[-1])),
+            loss=loss,
+            bound=min(self._least + bound * self._most, loss),
         )
 
     def fastest(self) -> int | None:
@@ -104,12 +115,44 @@ class WidthProgram:
         low, high = 0, len(self._targets)
         while low < high:
             middle = (low + high) // 2
-            network = Network(self._stages, self._links, int(self._targets[middle]), self._limits)
-            if Program(network, self._time_limit).feasible().status == "best":
+            if self._possible(int(self._targets[middle])):
                 high = middle
             else:
                 low = middle + 1
         return None if high == len(self._targets) else int(self._targets[high])
+
+    def _possible(self, cycles: int) -> bool:
+        """Whether any widths fit in so many cycles."""
+        if self._network.exact:
+            return Program(self._within(cycles), self._time_limit).feasible().status == "best"
+        search = self._network.alone(self._smallest, self._time_limit)
+        if search is not None and search.fits(cycles).status == "best":
+            return True
+        return self.best(cycles) is not None
+
+    def _within(self, cycles: int) -> Network:
+        return Network(self._stages, self._links, cycles, self._limits, self._network.edges)
+
+    @property
+    def _smallest(self) -> Widths:
+        settings = self._network.settings
+        return tuple(own[0] for own in settings.weight_widths), tuple(own[0] for own in settings.act_widths)
+
+    def _loss(self, widths: Widths) -> float:
+        """Predicted for given widths."""
+        settings = self._network.settings
+        return float(
+            sum(
+                loss[weights.index(weight), acts.index(act)]
+                for loss, weights, acts, weight, act in zip(
+                    self._losses, settings.weight_widths, settings.act_widths, *widths, strict=True
+                )
+            )
+        )
+
+    def _share_of(self, widths: Widths) -> float:
+        """The predicted loss above the least, as a share of its limit."""
+        return (self._loss(widths) - self._least) / self._most
 
     def front(self, points: int) -> list[Allocation]:
         """The best widths for at most ``points`` numbers of cycles from the fastest on, evenly spaced by ratio.

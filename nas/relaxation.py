@@ -22,8 +22,9 @@ from mixq.plan.solver import Answer, Matrix
 _SCALE = 1e5
 # All that the shares of resources of one design may add to it: of equal losses the smaller design is asked for first.
 _TIE = 1e-3
-# Losses that differ by less than this share of the largest count as equal.
-_EQUAL = 2 * _TIE / _SCALE
+
+EQUAL = 2 * _TIE / _SCALE
+"""Losses that differ by less than this share of the largest count as equal."""
 
 MOST_ROUNDS = 60
 """Choices of widths that are tried before the best known ones are taken, with the gap that is left."""
@@ -43,23 +44,26 @@ class WidthsFirst(Program):
         self._keys = keys
 
     def _among_the_rest(self, weights: FloatArray, known: tuple[float, Path] | None) -> Answer:
-        relaxed = _Relaxation(self._network, self._unit, self._keys)
+        relaxed = Relaxation(self._network, self._unit, self._keys)
         bound = 0.0
         for _ in range(MOST_ROUNDS):
-            found = relaxed.solve(self._time_limit)
+            try:
+                found = relaxed.solve(self._time_limit)
+            except TimeoutError:
+                break
             if found is None:
                 # All that is left was excluded: what is known is the best, or there is nothing.
                 return Answer("infeasible") if known is None else Answer("best", known[1], known[0], known[0])
             loss, widths = found
             bound = max(bound, loss)
-            if known is not None and bound >= known[0] - _EQUAL:
+            if known is not None and bound >= known[0] - EQUAL:
                 return Answer("best", known[1], known[0], known[0])
             path = self._planned(widths)
             if path is not None:
                 price = float(self._share(path) @ weights)
                 if known is None or price < known[0]:
                     known = price, path
-                if price <= bound + _EQUAL:
+                if price <= bound + EQUAL:
                     return Answer("best", path, price, price)
             relaxed.exclude(widths)
         if known is None:
@@ -78,7 +82,7 @@ class WidthsFirst(Program):
         return answer.path if answer.status == "best" else None
 
 
-class _Relaxation:
+class Relaxation:
     """The program in which ways of the same widths mix.
 
     Variables: ways and flows of `mixq.plan.solver.Matrix`, then one for each pair of widths of each layer, binary.
@@ -102,10 +106,15 @@ class _Relaxation:
     def exclude(self, widths: dict[int, int]) -> None:
         """Leave out one choice of widths."""
         chosen = [number for number, choice in enumerate(self._choices) if widths.get(choice[0]) == choice[1]]
-        self._excluded.append(np.array(chosen, np.int64))
+        # Widths of which some are left out already are none of the program's choices.
+        if len(chosen) == len(widths):
+            self._excluded.append(np.array(chosen, np.int64))
 
-    def solve(self, time_limit: float) -> tuple[float, dict[int, int]] | None:
-        """A bound of the loss and the widths, by stage, that reach it; None where no widths are left."""
+    def solve(self, time_limit: float, *, whole: bool = False) -> tuple[float, dict[int, int]] | None:
+        """A bound of the loss and the widths, by stage, that reach it; None where no widths are left.
+
+        whole: ways of the same widths do not mix. Raises TimeoutError where the time ran out before any were found.
+        """
         from scipy.optimize import Bounds, LinearConstraint, milp
         from scipy.sparse import csr_array
 
@@ -141,13 +150,17 @@ class _Relaxation:
             constraints.append(LinearConstraint(csr_array(row), -np.inf, len(chosen) - 1.0))
         solved = milp(
             np.concatenate((self._objective, np.zeros(len(numbers)))),
-            integrality=np.concatenate((np.zeros(size), np.ones(len(numbers)))),
+            integrality=np.concatenate(
+                (np.full(matrix.ways, float(whole)), np.zeros(matrix.flows), np.ones(len(numbers)))
+            ),
             bounds=Bounds(np.zeros(width), np.ones(width)),
             constraints=constraints,
             options={"mip_rel_gap": 0.0, "time_limit": time_limit, "presolve": True},
         )
         if solved.x is None:
-            return None
+            if solved.status == 2:
+                return None
+            raise TimeoutError
         picked = np.flatnonzero(solved.x[size:] > 0.5)
         widths = dict(self._choices[number] for number in picked.tolist())
         # The least that the loss part can be: the bound less all that the tie may add.

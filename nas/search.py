@@ -26,6 +26,7 @@ from mixq.errors import CheckFailed, UserError
 from mixq.files import read_json, write_json
 from mixq.networks import NetworkTable
 from mixq.plan.width_network import WidthNetwork, WidthSettings, width_network
+from mixq.plan.width_structure import structure
 from mixq.training import TrainConfig
 from mixq.training.detection import Detection
 from mixq.training.extension import Extension
@@ -37,7 +38,7 @@ from nas.config import Hardware, SearchConfig
 from nas.edmips import Density
 from nas.extension import EdmipsConfig, EdmipsExtension
 from nas.objective import CycleObjective
-from nas.planned import check_chain, cycle_range, planned, predicted
+from nas.planned import cycle_range, planned, predicted
 from nas.program import Allocation, WidthProgram
 from nas.sensitivity import Evaluate, Sensitivities, batch_loss, measure, predicted_losses
 from nas.space import SearchSpace
@@ -91,7 +92,7 @@ def search(
         ValueError: ``ways`` are those of another search.
         CheckFailed: a budget that no widths can meet; the message names the nearest that can be.
         UserError: the data does not fit the network; ``run_dir`` holds another search; the method "budget" for a
-            network with branches.
+            network that it cannot take apart.
     """
     shape = dataset.train.images.shape[1:]
     if tuple(shape) != table.input_shape:
@@ -100,7 +101,7 @@ def search(
             "choose another data set, or a network for its images"
         )
     if config.method == "budget":
-        check_chain(table)
+        structure(table)
     run = _Search(table, dataset, config, recipe, hardware, run_dir, device, report or _silent)
     if config.method == "edmips":
         return run.published(fresh)
@@ -114,10 +115,10 @@ def list_ways(
 
     They depend neither on data nor on a quantiser or seed.
 
-    Raises CheckFailed where nothing fits, and UserError for networks with branches, as `search` does.
+    Raises CheckFailed where nothing fits, and UserError as `search` does.
     """
     space = SearchSpace(table, weight_widths=config.weight_widths, act_widths=config.act_widths)
-    check_chain(table)
+    structure(table)
     told = report or _silent
 
     def listed(done: int, total: int) -> None:
@@ -257,7 +258,7 @@ class _Search:
         found = []
         for number, budget in enumerate(budgets, 1):
             self._report("solving", number, 1 + len(budgets), {"cycles": float(budget)})
-            found.append(self._best(network, program, budget, first, evaluate))
+            found.append(self._best(network, program, budget, likeliest, first, evaluate))
         return found, front
 
     def _tolerated(self, front: list[Allocation]) -> int:
@@ -270,14 +271,15 @@ class _Search:
         network: WidthNetwork,
         program: WidthProgram,
         budget: int,
+        likeliest: Widths,
         first: Sensitivities,
         evaluate: Evaluate,
     ) -> BitAllocation:
         """The best widths of a budget: measured around those that were found, and solved again with all measurements.
 
-        Ends where the same widths are found again.
+        likeliest: the most probable ones. Ends where the same widths are found again.
         """
-        allocation = program.best(budget)
+        allocation = program.best(budget, [likeliest])
         if allocation is None:
             fastest = program.fastest()
             raise CheckFailed(
@@ -290,7 +292,7 @@ class _Search:
             if any(widths == one.widths for one in measured):
                 break
             measured.append(self._sensitivities(evaluate, widths))
-            solved = WidthProgram(network, predicted_losses(self._space, measured)).best(budget)
+            solved = WidthProgram(network, predicted_losses(self._space, measured)).best(budget, [likeliest, widths])
             assert solved is not None
             allocation = solved
         widths = allocation.weight_bits, allocation.act_bits

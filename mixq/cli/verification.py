@@ -31,8 +31,8 @@ Integers = npt.NDArray[np.int64]
 SPEED_FRAMES = 6
 #: From so many frames on, the measured cycles must be the planned ones.
 STEADY_FRAMES = 4
-#: So many cycles without a beat are a hang, and fewer where the plan says that its stages are fast.
-MOST_QUIET, LEAST_QUIET, QUIET_OF_STAGE = 1_000_000, 1_000, 4 * CYCLES_OF_STAGE
+#: Without a plan so many cycles without a beat are a hang; with one, they follow from how fast its stages are.
+UNPLANNED_QUIET, LEAST_QUIET, QUIET_OF_STAGE = 1_000_000, 1_000, 4 * CYCLES_OF_STAGE
 #: From more frames on, a model that is quicker to run but slower to compile is the better one.
 MANY_FRAMES = 100
 
@@ -193,8 +193,8 @@ def _quiet_cycles(plan: Plan | None) -> int:
     sides go on.
     """
     if plan is None:
-        return MOST_QUIET
-    return min(MOST_QUIET, LEAST_QUIET + sum(4 * layer.cycles + QUIET_OF_STAGE for layer in plan.layers))
+        return UNPLANNED_QUIET
+    return LEAST_QUIET + sum(4 * layer.cycles + QUIET_OF_STAGE for layer in plan.layers)
 
 
 def _deeper(error: Deadlock, graph: Graph, plan: Plan) -> str:

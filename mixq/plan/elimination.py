@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+_BLOCK = 1 << 22
+"""Entries of a joined table that are held at a time: those of two branches with many widths are too many together."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,12 @@ def least(factors: Sequence[Factor]) -> Minimum | None:
     if not np.isfinite(value):
         return None
     values: dict[int, int] = {}
-    for variable, joined in reversed(steps):
-        index = tuple(slice(None) if name == variable else values[name] for name in joined.variables)
-        values[variable] = int(joined.table[index].argmin())
+    for variable, own in reversed(steps):
+        rows = [
+            factor.table[tuple(slice(None) if name == variable else values[name] for name in factor.variables)]
+            for factor in own
+        ]
+        values[variable] = int(reduce(np.add, rows).argmin())
     return Minimum(value, values)
 
 
@@ -55,32 +63,43 @@ def margin(factors: Sequence[Factor], keep: Sequence[int], sizes: Sequence[int])
     return total
 
 
-def _eliminated(factors: Sequence[Factor], keep: tuple[int, ...]) -> tuple[list[Factor], list[tuple[int, Factor]]]:
-    """What is left when all variables but some are minimised out, and the tables that each was minimised in."""
+def _eliminated(
+    factors: Sequence[Factor], keep: tuple[int, ...]
+) -> tuple[list[Factor], list[tuple[int, list[Factor]]]]:
+    """What is left when all variables but some are minimised out, and the tables whose sum each was minimised in."""
     left = list(factors)
     neighbours: dict[int, set[int]] = {}
     for factor in left:
         for variable in factor.variables:
             neighbours.setdefault(variable, set()).update(factor.variables)
     waiting = set(neighbours) - set(keep)
-    steps: list[tuple[int, Factor]] = []
+    steps: list[tuple[int, list[Factor]]] = []
     while waiting:
         # The fewest neighbours first; in a row that is one of its ends, and the first of them.
         variable = min(waiting, key=lambda name: (len(neighbours[name]), name))
         waiting.remove(variable)
         own = [factor for factor in left if variable in factor.variables]
         names = tuple(sorted({name for factor in own for name in factor.variables}))
-        joined = _spread(own[0], names)
-        for factor in own[1:]:
-            joined = joined + _spread(factor, names)
-        whole = Factor(names, np.broadcast_to(joined, _shape(own, names)))
-        steps.append((variable, whole))
+        steps.append((variable, own))
         rest = tuple(name for name in names if name != variable)
-        made = Factor(rest, whole.table.min(axis=names.index(variable)))
+        made = Factor(rest, _least_over(variable, own, names))
         left = [factor for factor in left if variable not in factor.variables] + [made]
         for name in rest:
             neighbours[name] = (neighbours[name] | set(rest)) - {variable}
     return left, steps
+
+
+def _least_over(variable: int, factors: Sequence[Factor], names: tuple[int, ...]) -> FloatArray:
+    """The least sum over one of the variables ``names``, for each value of the others; some of its values at a time."""
+    axis, shape = names.index(variable), _shape(factors, names)
+    others = shape[:axis] + shape[axis + 1 :]
+    step = max(1, _BLOCK // max(prod(others), 1))
+    tables = [_spread(factor, names) for factor in factors]
+    found = np.full(others, np.inf)
+    for start in range(0, shape[axis], step):
+        part = (slice(None),) * axis + (slice(start, start + step),)
+        np.minimum(found, reduce(np.add, [table[part] for table in tables]).min(axis), out=found)
+    return found
 
 
 def _spread(factor: Factor, names: tuple[int, ...]) -> FloatArray:

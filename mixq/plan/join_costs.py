@@ -27,10 +27,17 @@ def join_ways(unit: Unit, lanes: int) -> list[tuple[str | None, Resources]]:
         bits = unit.target.format.width * lanes
         return [(None, estimate.fifo(bits, 2) + Resources(lut=bits * (len(unit.sources) - 1), ff=0))]
     assert isinstance(node, Add)
-    products = sum((_product(unit, number, lanes) for number in range(len(unit.sources))), Resources())
-    sums = node.sum_format([source.format for source in unit.sources])
+    formats = [source.format for source in unit.sources]
+    rows = zip(formats, node.multipliers.tolist(), strict=True)
+    products = sum((product_resources(format, factors, lanes) for format, factors in rows), Resources())
+    return [(method, products + own) for method, own in sum_ways(unit, node.sum_format(formats), lanes)]
+
+
+def sum_ways(unit: Unit, sums: IntFormat, lanes: int) -> list[tuple[str | None, Resources]]:
+    """Requantisation and resources of what an addition has behind its products, for sums of a format."""
+    bits = unit.target.format.width * lanes
     adders = Resources(lut=sums.width * lanes * (len(unit.sources) - 1), ff=sums.width * lanes)
-    before = products + adders + estimate.fifo(unit.target.format.width * lanes, _CREDITS)
+    before = adders + estimate.fifo(bits, _CREDITS)
     if unit.requantise is None:
         return [(None, before)]
     scale = scale_of(unit, sums, 1, lanes)
@@ -38,12 +45,8 @@ def join_ways(unit: Unit, lanes: int) -> list[tuple[str | None, Resources]]:
     return [(method, before + estimate.requantisation(scale, method)) for method in methods]
 
 
-def _product(unit: Unit, number: int, lanes: int) -> Resources:
-    """The multipliers of one input."""
-    node = unit.node
-    assert isinstance(node, Add)
-    factors = node.multipliers[number].tolist()
-    source = unit.sources[number].format
+def product_resources(source: IntFormat, factors: list[int], lanes: int) -> Resources:
+    """The multipliers of one input of an addition, a factor for every channel."""
     if len(set(factors)) == 1 and abs(factors[0]).bit_count() <= 1:
         return Resources()
     target = product_format(source, factors)

@@ -16,29 +16,24 @@ from mixq.errors import CheckFailed, UserError
 from mixq.graph import Conv, Dense, Graph
 from mixq.packing import PORTS, RESIDUE_BITS
 from mixq.plan import estimate
+from mixq.plan.assembly import assembled
 from mixq.plan.choices import (
     FloatArray,
-    Link,
     Stage,
     from_vector,
-    input_stage,
     join_stage,
-    joint,
     layer_stage,
-    link,
-    output_stage,
     simple_stage,
     vector,
 )
-from mixq.plan.fifos import depth_in_beats, edge_depths
+from mixq.plan.fifos import depth_in_beats
 from mixq.plan.folding import Folding
 from mixq.plan.folding_file import Hold, check_names
-from mixq.plan.network import Edge, Path
+from mixq.plan.network import Path
 from mixq.plan.options import most_dsps, options, requantise_resources
 from mixq.plan.restrictions import RESTRICTIONS, Restriction
 from mixq.plan.search import Found, Search
-from mixq.plan.spatial import passed_on
-from mixq.plan.units import Unit, output_unit, units
+from mixq.plan.units import Unit, units
 from mixq.plan.values import WISH, LayerPlan, Plan
 from mixq.plan.weight_order import deepened
 from mixq.streams import StreamShape
@@ -112,7 +107,7 @@ class Planner:
     Of equally fast designs the one of the least price is taken: the sum of the shares of the limits that it takes,
     where a share of flip-flops counts a quarter. The same arguments give the same plan.
 
-    Raises UserError for wrong arguments and for graphs that are not a chain.
+    Raises UserError for wrong arguments and for graphs with a node that no stage is built for.
     """
 
     def __init__(
@@ -155,22 +150,8 @@ class Planner:
         check_names(holds, self._units)
         restriction = None if packings is None else RESTRICTIONS[packings]
         middle = [self._stage(unit, residue_bits, restriction, holds.get(unit.node.name)) for unit in self._units]
-        middle = passed_on([unit.node for unit in self._units], middle, [unit.reads for unit in self._units])
-        first, last = graph.tensor(graph.input), graph.tensor(graph.output)
-        giver = output_unit(graph, self._units)
-        self._stages = [input_stage(first), *middle, output_stage(last, middle[giver].targets)]
-        self._depths = edge_depths(self._units, first.shape)
-        cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]] = {}
-        self._links: list[Link] = []
-        self._edges: list[Edge] = []
-        for index, unit in enumerate(self._units, 1):
-            for number, place in enumerate(unit.reads):
-                ends = self._stages[place + 1], self._stages[index]
-                self._links.append(link(*ends, cache, number=number, depth=self._depths[index - 1][number]))
-                self._edges.append((place + 1, index))
-        # The shell's own converters stand between the last stage and the bus.
-        self._links.append(joint(self._stages[giver + 1], self._stages[-1]))
-        self._edges.append((giver + 1, len(self._stages) - 1))
+        made = assembled(graph, self._units, middle)
+        self._stages, self._links, self._edges, self._depths = made.stages, made.links, made.edges, made.depths
         self._search = Search(self._stages, self._links, vector(self._limits), time_limit, self._edges)
 
     def _stage(self, unit: Unit, residue_bits: int, restriction: Restriction | None, hold: Hold | None) -> Stage:

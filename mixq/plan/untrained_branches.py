@@ -37,7 +37,6 @@ from mixq.network_table import (
     LayerSpec,
     MeanSpec,
     NetworkTable,
-    Padding,
     PoolSpec,
     ReorgSpec,
     UpsampleSpec,
@@ -59,10 +58,9 @@ from mixq.plan.untrained_values import (
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of a quantiser; zeros around them that the next convolution adds."""
+    """Codes of a quantiser."""
 
     tensor: str
-    padding: Padding = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +107,58 @@ def branched_graph(
     return _Growing(table, weight_bits, act_bits, weight_range).graph()
 
 
+def shared_graph(table: NetworkTable, bits: int) -> tuple[Graph, dict[str, tuple[int | None, ...]]]:
+    """The graph where all widths are ``bits``, and whose quantisers made each tensor of codes.
+
+    Quantisers are told by the number of the weighted layer that they stand in front of, None for a mean's. Those that
+    read the same value share their codes here, which other widths take apart.
+    """
+    layers = len(table.weighted_names)
+    growing = _Growing(table, (bits,) * layers, (bits,) * layers, "narrow")
+    graph = growing.graph()
+    return graph, {name: tuple(readers) for name, readers in growing.readers.items()}
+
+
+def layer_node(
+    table: NetworkTable, number: int, bits: int, codes: IntFormat, weight_range: WeightRange
+) -> tuple[type[Any], dict[str, Any]]:
+    """Kind and fields of the node of a weighted layer, by its number, with ``bits`` for weights."""
+    index = table.weighted_places[number]
+    spec = table.layers[index]
+    assert isinstance(spec, ConvSpec | DenseSpec)
+    format = weight_format(bits, weight_range)
+    weights = random_weights(weight_shape(spec, table.input_shapes()[index]), format, number)
+    random = np.random.default_rng((SEED, number, bits, codes.width, 0))
+    last = index + 1 == len(table.layers) and not spec.batch_norm
+    bias = random.integers(-64, 64, len(weights)) if last and spec.bias else None
+    found: dict[str, Any] = {"weights": weights, "weight_format": format, "bias": bias}
+    if isinstance(spec, DenseSpec):
+        return Dense, found
+    found |= {"stride": spec.stride, "padding": spec.sides, "groups": spec.groups, "dilation": spec.dilation}
+    return Conv, found
+
+
+def layer_term(tensor: str, number: int, bits: int, codes: IntFormat, weights: IntArray) -> Term:
+    """The sums of a weighted layer with these weights of ``bits``."""
+    return Term(tensor, spread_of_sums(weights, codes), bits + codes.width, (number, bits, codes.width))
+
+
+def code_term(tensor: str, channels: int, codes: IntFormat) -> Term:
+    """Codes that are added as they are."""
+    return Term(tensor, np.full(channels, codes.high / 3), codes.width, (0,))
+
+
+def sum_shift(bits: int, terms: int) -> int:
+    """Shift of the requantisation of so many terms, of which the widest adds ``bits`` to it."""
+    return FRACTION_BITS + bits - 1 + (terms - 1).bit_length()
+
+
+def term_constants(term: Term, terms: int, out_bits: int, shift: int) -> tuple[IntArray, IntArray]:
+    """Multipliers and biases of one of several terms, which takes its share of the spread."""
+    random = np.random.default_rng((SEED, *term.seed, out_bits))
+    return affine(term.spread * terms**0.5, out_bits, shift, random)
+
+
 class _Growing:
     """The graph while it grows; ``values``: what every step gives."""
 
@@ -126,6 +176,7 @@ class _Growing:
         self.tensors: dict[str, Tensor] = {pixels.name: pixels}
         self.nodes: list[Node] = []
         self.values: dict[str, Value] = {}
+        self.readers: dict[str, dict[int | None, None]] = {}
 
     def graph(self) -> Graph:
         for step in self.steps:
@@ -151,12 +202,8 @@ class _Growing:
             case "conv" | "dense":
                 assert isinstance(first, Codes)
                 return self.weighted(step, first)
-            case "norm" | "flatten":
+            case "norm" | "flatten" | "pad":
                 return first
-            case "pad":
-                spec = self.table.layers[step.layer]
-                assert isinstance(first, Codes) and isinstance(spec, ConvSpec)
-                return Codes(first.tensor, spec.sides)
             case "quantizer":
                 bits = self.act_bits[step.reader] if step.reader is not None else self.mean_bits(step)
                 assert not isinstance(first, Codes)
@@ -166,8 +213,11 @@ class _Growing:
                 return self.mean(step, first)
             case "add":
                 return Terms(step.name, tuple(term for read in reads for term in self.added_terms(read)))
-        if all(isinstance(read, Codes) for read in reads):
-            return Codes(self.moved(step, [read.tensor for read in reads if isinstance(read, Codes)]))
+        codes = [read.tensor for read in reads if isinstance(read, Codes)]
+        if len(codes) == len(reads):
+            moved = self.moved(step, codes)
+            self.readers[moved] = dict(self.readers[codes[0]])
+            return Codes(moved)
         return Moved(step, tuple(read for read in reads if not isinstance(read, Codes)))
 
     def mean_bits(self, step: ModuleStep) -> int:
@@ -177,31 +227,23 @@ class _Growing:
 
     def truncated(self) -> Codes:
         bits, channels = self.act_bits[0], self.table.input_shape[0]
-        if bits == PIXEL_BITS:
-            return Codes("pixels")
-        return Codes(
-            self.append(Requantise, "input", ("pixels",), IntFormat(bits, False), **truncation(channels, bits))
-        )
+        codes = "pixels"
+        if bits < PIXEL_BITS:
+            format = IntFormat(bits, False)
+            codes = self.append(Requantise, "input", ("pixels",), format, **truncation(channels, bits))
+        self.readers[codes] = {0: None}
+        return Codes(codes)
 
     def weighted(self, step: ModuleStep, source: Codes) -> Terms:
         """The `Conv` or `Dense` node of a weighted layer."""
         number = self.table.weighted_places.index(step.layer)
-        spec, bits = self.table.layers[step.layer], self.weight_bits[number]
-        assert isinstance(spec, ConvSpec | DenseSpec)
-        format, codes = weight_format(bits, self.weight_range), self.tensors[source.tensor].format
-        weights = random_weights(weight_shape(spec, self.sources[step.layer]), format, number)
-        random = np.random.default_rng((SEED, number, bits, codes.width, 0))
-        last = step.name == self.steps[-1].name
-        bias = random.integers(-64, 64, len(weights)) if last and spec.bias else None
-        options: dict[str, Any] = {"weights": weights, "weight_format": format, "bias": bias}
-        if isinstance(spec, ConvSpec):
-            own = spec.sides if len(set(spec.sides)) == 1 else (0, 0, 0, 0)
-            padding = tuple(a + b for a, b in zip(own, source.padding, strict=True))
-            options |= {"stride": spec.stride, "padding": padding, "groups": spec.groups, "dilation": spec.dilation}
-        kind = Conv if isinstance(spec, ConvSpec) else Dense
-        sums = self.append(kind, step.name, (source.tensor,), accumulator_format(weights, codes, bias), **options)
-        term = Term(sums, spread_of_sums(weights, codes), bits + codes.width, (number, bits, codes.width))
-        return Terms(step.name, (term,))
+        bits, codes = self.weight_bits[number], self.tensors[source.tensor].format
+        kind, options = layer_node(self.table, number, bits, codes, self.weight_range)
+        weights = options["weights"]
+        sums = self.append(
+            kind, step.name, (source.tensor,), accumulator_format(weights, codes, options["bias"]), **options
+        )
+        return Terms(step.name, (layer_term(sums, number, bits, codes, weights),))
 
     def mean(self, step: ModuleStep, source: Codes) -> Terms:
         """The sums over the image of codes."""
@@ -218,17 +260,23 @@ class _Growing:
             return value.terms
         assert isinstance(value, Codes)
         tensor = self.tensors[value.tensor]
-        return (Term(value.tensor, np.full(tensor.shape[0], tensor.format.high / 3), tensor.format.width, (0,)),)
+        return (code_term(value.tensor, tensor.shape[0], tensor.format),)
 
     def quantised(self, value: Terms | Moved, step: ModuleStep, bits: int) -> str:
         """The tensor of a quantiser's codes."""
         if isinstance(value, Moved):
-            return self.moved(value.step, [self.quantised(part, step, bits) for part in value.parts])
-        shift = FRACTION_BITS + max(term.bits for term in value.terms) - 1 + (len(value.terms) - 1).bit_length()
-        random = np.random.default_rng((SEED, *value.terms[0].seed, bits))
-        # Each of several terms takes its share of the spread.
-        factors = [affine(term.spread * len(value.terms) ** 0.5, bits, shift, random) for term in value.terms]
-        sources = [self.summed(term) for term in value.terms]
+            found = self.moved(value.step, [self.quantised(part, step, bits) for part in value.parts])
+        else:
+            found = self.requantised(value, step, bits)
+        self.readers.setdefault(found, {})[step.reader] = None
+        return found
+
+    def requantised(self, value: Terms, step: ModuleStep, bits: int) -> str:
+        """The tensor of the codes of a sum."""
+        terms = value.terms
+        shift = sum_shift(max(term.bits for term in terms), len(terms))
+        factors = [term_constants(term, len(terms), bits, shift) for term in terms]
+        sources = [self.summed(term) for term in terms]
         multiplier, bias = factors[0]
         source = sources[0]
         if len(sources) > 1:

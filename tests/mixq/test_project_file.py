@@ -163,7 +163,7 @@ def test_what_init_writes_loads_as_it_is_in_both_forms(tmp_path: Path, name: str
     assert quick.train.epochs < whole.train.epochs and quick.search.epochs < whole.search.epochs
     assert quick.search.weight_widths == (2, 4, 8) and whole.search.weight_widths == (2, 3, 4, 5, 6, 7, 8)
     assert whole.data.root is None or whole.data.root.parent == tmp_path / "data"
-    assert whole.search.method == ("budget" if whole.table().is_chain else "edmips")
+    assert whole.search.method == "budget"
     places = {(1, 8, 8): "digits", (3, 32, 32): "cifar10", (3, 160, 320): "dacsdc"}
     assert whole.data.name == places.get(whole.table().input_shape, "my_data:load")
 

@@ -14,7 +14,8 @@ import pytest
 
 from mixq.data import Dataset, Samples
 from mixq.errors import CheckFailed, UserError
-from mixq.networks import AddSpec, ConvSpec, DenseSpec, MeanSpec, NetworkTable
+from mixq.network_table import LayerSpec
+from mixq.networks import AddSpec, ConcatSpec, ConvSpec, DenseSpec, MeanSpec, NetworkTable, PoolSpec
 from nas.planned import planned
 from nas.search import SearchResult, list_ways
 from tests.nas import small
@@ -113,6 +114,14 @@ def branched() -> NetworkTable:
     return NetworkTable(name="forked", input_shape=(1, 6, 6), layers=layers, weight_bits=(4, 4, 4), act_bits=(4, 4, 4))
 
 
+SUM = AddSpec(reads=("conv2", "conv3", "conv4"))
+FORK = (
+    ConvSpec(channels=4, reads=("pool1",)),
+    ConvSpec(channels=4, reads=("pool1",)),
+    ConcatSpec(reads=("conv2", "conv3")),
+)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_published_method_searches_networks_with_branches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
@@ -124,16 +133,49 @@ def test_the_published_method_searches_networks_with_branches(
     assert allocation.weight_bits[:3] == (2, 2, 2)
 
 
-def test_the_budget_is_for_chains_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_with_branches_are_searched_within_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "TABLE", branched())
-    message = (
-        r"^the method budget searches chains of convolutions, dense layers and max-pooling alone, and forked is none: "
-        r"give search.method edmips, with a decay_c$"
+    (allocation,) = small.run(tmp_path, budgets=(72,), points=0, weight_widths=(2, 4), act_widths=(2, 4)).allocations
+    plan = planned(branched(), allocation.weight_bits, allocation.act_bits, small.HARDWARE, "narrow", max_cycles=72)
+    assert allocation.predicted["cycles"] == plan.cycles <= 72
+    assert allocation.predicted["gap"] == 0
+
+
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    [
+        (
+            (
+                ConvSpec(channels=4),
+                *(ConvSpec(channels=4, reads=("conv1",)) for _ in range(3)),
+                SUM,
+                DenseSpec(units=3),
+            ),
+            "3 quantisers read what conv1 gives, and at most 2 may",
+        ),
+        (
+            (ConvSpec(channels=4), ConvSpec(channels=4), AddSpec(reads=("conv1", "conv2"))),
+            "it does not end with a convolution or a dense layer",
+        ),
+        (
+            (ConvSpec(channels=4), PoolSpec(), *FORK, DenseSpec(units=3)),
+            "2 quantisers read what pool1 gives, neither a layer with weights nor an addition",
+        ),
+    ],
+)
+def test_networks_that_cannot_be_taken_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: tuple[LayerSpec, ...], why: str
+) -> None:
+    count = sum(isinstance(layer, ConvSpec) for layer in layers)
+    table = NetworkTable(
+        name="forked", input_shape=(1, 6, 6), layers=layers, weight_bits=(4,) * count, act_bits=(4,) * count
     )
+    monkeypatch.setattr(small, "TABLE", table)
+    message = rf"^the method budget does not search forked: {why}; give search.method edmips, with a decay_c$"
     with pytest.raises(UserError, match=message):
         small.run(tmp_path)
     with pytest.raises(UserError, match=message):
-        list_ways(branched(), small.CONFIG, small.HARDWARE)
+        list_ways(table, small.CONFIG, small.HARDWARE)
     assert not any(tmp_path.iterdir())
 
 

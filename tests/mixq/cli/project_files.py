@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mixq.data import BoxSamples, Dataset, Samples
-from mixq.networks import ConvSpec, DenseSpec, NetworkTable, PoolSpec
+from mixq.networks import AddSpec, ConvSpec, DenseSpec, MeanSpec, NetworkTable, PoolSpec
 
 DIGITS = """\
 name: tiny
@@ -24,6 +24,22 @@ search:
   points: 2
 train: {epochs: 2, batch: 32}
 quick: {train: {epochs: 1}}
+"""
+
+RESIDUAL = """\
+name: residual
+model: tests.mixq.cli.project_files:residual
+data: {name: "tests.mixq.cli.project_files:labels", options: {count: 32}}
+budget: {cycles: 128, dsp: 12, lut: 8000}
+search:
+  epochs: 1
+  batch: 16
+  weight_widths: [2, 4]
+  act_widths: [2, 4]
+  samples: 32
+  refinements: 0
+  points: 2
+train: {epochs: 1, batch: 16}
 """
 
 BOXES = """\
@@ -62,6 +78,21 @@ def classifier() -> NetworkTable:
         layers=(ConvSpec(channels=4), PoolSpec(), DenseSpec(units=3)),
         weight_bits=(4,),
         act_bits=(8,),
+    )
+
+
+def residual() -> NetworkTable:
+    """A network of the tests' own with three classes and a block with a 1x1 convolution around it."""
+    layers = (
+        ConvSpec(channels=4),
+        ConvSpec(channels=4),
+        ConvSpec(channels=4, kernel=1, padding=0, reads=("conv1",)),
+        AddSpec(reads=("conv2", "conv3")),
+        MeanSpec(),
+        DenseSpec(units=3),
+    )
+    return NetworkTable(
+        name="tests_residual", input_shape=(1, 8, 8), layers=layers, weight_bits=(4,) * 3, act_bits=(4,) * 3
     )
 
 

@@ -16,9 +16,11 @@ from mixq.cli.projects import load_project_board, project_limits
 from mixq.errors import UserError
 from mixq.files import load_yaml
 from mixq.networks import network
+from mixq.plan.planner import Planner
+from mixq.plan.untrained import untrained_graph
 from mixq.project_file import load_project
 from tests.mixq.cli.conftest import Outcome, Run
-from tests.mixq.cli.project_files import DIGITS, write
+from tests.mixq.cli.project_files import DIGITS, RESIDUAL, residual, write
 
 
 def front(folder: Path) -> list[dict[str, Any]]:
@@ -85,6 +87,20 @@ def test_a_budget_that_cannot_be_met_says_the_nearest(tmp_path: Path, mixq: Run)
     assert BitAllocation.load(tmp_path / "c").predicted["cycles"] == int(nearest[1])
     below = mixq("search", config, "--out", tmp_path / "d", "--budgets", str(int(nearest[1]) - 1))
     assert below.status == 1
+
+
+def test_a_network_with_branches_is_searched_within_its_budget(tmp_path: Path, mixq: Run) -> None:
+    config, build = write(tmp_path, RESIDUAL), tmp_path / "b"
+    outcome = mixq("search", config, "--out", build)
+    assert outcome.status == 0, outcome.err
+    found = BitAllocation.load(build)
+    found.check(residual())
+    assert found.found_by["method"] == "budget"
+    project = load_project(config)
+    limits = project_limits(project, load_project_board(project))
+    graph = untrained_graph(residual(), weight_bits=found.weight_bits, act_bits=found.act_bits)
+    plan = Planner(graph, load_project_board(project), limits=limits, constant_weights=False).plan(max_cycles=128)
+    assert found.predicted["cycles"] == plan.cycles <= 128
 
 
 def test_the_published_method_needs_no_budget(tmp_path: Path, mixq: Run) -> None:

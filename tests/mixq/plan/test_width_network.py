@@ -9,12 +9,13 @@ import pytest
 
 from boards import load_board
 from mixq.board import Resources
-from mixq.networks import network
+from mixq.networks import NetworkTable, network
 from mixq.plan.choices import vector
 from mixq.plan.planner import Planner
 from mixq.plan.search import PRICE, Search
 from mixq.plan.untrained import untrained_graph
 from mixq.plan.width_network import WidthSettings, width_network
+from tests.nas.branches import BYPASS, RESIDUAL
 
 BOARD = load_board("ultra96-v2")
 LIMITS = Resources(lut=9000, ff=30000, dsp=40, bram36=30)
@@ -43,7 +44,7 @@ def test_alone_each_choice_of_widths_is_planned_as_by_the_planner(weights: list[
     )
     found = width_network(given)
     stages = [own.stage for own in found.stages]
-    search = Search(stages, found.links, vector(LIMITS), 20.0)
+    search = Search(stages, found.links, vector(LIMITS), 20.0, found.edges)
     fastest = search.fastest()
     assert fastest is not None
     graph = untrained_graph(given.table, weight_bits=weights, act_bits=acts)
@@ -62,8 +63,8 @@ def _price(plan: object) -> float:
 
 def test_stages_join_only_where_the_widths_agree() -> None:
     found = width_network(settings())
-    for index, between in enumerate(found.links):
-        before, after = found.stages[index].stage, found.stages[index + 1].stage
+    for (giver, taker), between in zip(found.edges, found.links, strict=True):
+        before, after = found.stages[giver].stage, found.stages[taker].stage
         for b, a in np.argwhere(between.open):
             assert before.targets[b].format == after.sources[a].format
 
@@ -103,3 +104,54 @@ def test_losses_are_one_more_column() -> None:
 def test_wrong_settings_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(settings(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("table", "weights", "acts"),
+    [
+        # Two quantisers of one value have equal widths, then others.
+        (RESIDUAL, (2, 4, 3, 4, 4), (8, 4, 3, 3, 4)),
+        (RESIDUAL, (4, 2, 4, 3, 4), (4, 3, 2, 5, 4)),
+        (BYPASS, (4, 2, 3, 4), (8, 3, 4, 3)),
+        (BYPASS, (3, 4, 2, 4), (3, 2, 4, 4)),
+    ],
+)
+def test_with_branches_paths_take_no_more_than_the_planners_design(
+    table: NetworkTable, weights: tuple[int, ...], acts: tuple[int, ...]
+) -> None:
+    limits = Resources(lut=6000, ff=20000, dsp=12, bram36=10)
+    graph = untrained_graph(table, weight_bits=weights, act_bits=acts)
+    plan = Planner(graph, BOARD, limits=limits, constant_weights=False).plan()
+    other = tuple(2 if bits > 2 else 4 for bits in acts)
+    given = WidthSettings(
+        table=table,
+        weight_widths=tuple((bits,) for bits in weights),
+        act_widths=tuple(tuple(sorted(pair)) for pair in zip(acts, other, strict=True)),
+        board=BOARD,
+        limits=limits,
+        cycles=(plan.cycles, plan.cycles),
+    )
+    found = width_network(given)
+    assert not found.exact
+    alone = found.alone((weights, acts), 60.0)
+    assert alone is not None
+    fastest = alone.fastest()
+    # The stages of these widths alone are the planner's: the same cycles, and what they take.
+    assert fastest is not None and fastest.cycles == plan.cycles
+    price = float(vector(plan.resources) / vector(limits).clip(1) @ PRICE)
+    assert fastest.price == pytest.approx(price, rel=0.02)
+    # Among the paths of all widths there is one of these that takes no more.
+    stages = [own.stage for own in found.stages]
+    kept = [
+        replace(stage, costs=stage.costs + 1e9 * (own.act_bits != acts[own.layer])[:, None])
+        if own.layer is not None
+        else stage
+        for own, stage in zip(found.stages, stages, strict=True)
+    ]
+    least = Search(kept, found.links, vector(limits), 60.0, found.edges).smallest(plan.cycles)
+    assert least is not None
+    assert found.widths(least.path.numbers) == (weights, acts)
+    assert least.price <= fastest.price + 1e-9
+    if table is BYPASS:
+        # Without additions nothing but these widths is counted.
+        assert least.price == pytest.approx(fastest.price, rel=1e-9)
