@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from mixq.errors import UserError
 from mixq.files import dump_yaml, load_yaml, write_atomic
@@ -18,6 +18,9 @@ BITS_FILE = "bits.yaml"
 
 _VERSION = 1
 _KEYS = ("mixq_bits", "network", "quantizer", "weight_range", "layers", "predicted", "found_by")
+
+if TYPE_CHECKING:
+    from mixq.quantise_module import FloatNetwork
 
 Plain = str | int | float | bool | None
 
@@ -60,7 +63,7 @@ class BitAllocation:
         for name in ("predicted", "found_by"):
             _check_plain(name, getattr(self, name))
 
-    def check(self, table: NetworkTable) -> None:
+    def check(self, table: NetworkTable | FloatNetwork) -> None:
         """UserError where these are no widths of the network."""
         if self.layers != table.weighted_names:
             raise UserError(

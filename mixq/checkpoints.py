@@ -1,6 +1,6 @@
 """Weights for a network of the tables: from a checkpoint file, or random.
 
-A checkpoint is the ``state_dict`` of a `mixq.models.NetworkModel`, alone or under the key ``state_dict``
+A checkpoint is the ``state_dict`` of a `mixq.models.TrainingModel`, alone or under the key ``state_dict``
 beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range`` and ``quantizer``, as `save_checkpoint` writes it.
 One whose layers have other names is matched by structure and shape (`mixq.checkpoint_matching`).
 Files come from elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
@@ -30,9 +30,10 @@ from mixq.errors import UserError
 from mixq.files import write_atomic
 from mixq.graph.tensor import MAX_AXIS, MAX_ELEMENTS
 from mixq.layers import QuantConv2d, QuantLinear
-from mixq.models import NetworkModel, build_model
+from mixq.models import Network, NetworkModel, TrainingModel, build_model
 from mixq.networks import NetworkTable, network
 from mixq.packing import WeightRange
+from mixq.quantise_module import FloatNetwork, QuantisedModule, with_state
 from mixq.quantizer_kinds import KNOWN
 from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, parameters_without_decay
 from mixq.safetensors import read_safetensors
@@ -46,21 +47,47 @@ _STATE_KEYS = ("state_dict", "model", "model_state_dict", "net")
 """What checkpoints call the weights where there is more in them."""
 
 
+@overload
 def load_source(
     source: str,
-    network_name: str | None = None,
+    network_name: str | None = ...,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    input_shape: tuple[int, int, int] | None = ...,
+    weight_range: WeightRange | None = ...,
+    quantizer: QuantizerKind | None = ...,
+) -> NetworkModel: ...
+
+
+@overload
+def load_source(
+    source: str,
+    network_name: str | Network | None = ...,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    input_shape: tuple[int, int, int] | None = ...,
+    weight_range: WeightRange | None = ...,
+    quantizer: QuantizerKind | None = ...,
+) -> TrainingModel: ...
+
+
+def load_source(
+    source: str,
+    network_name: str | Network | None = None,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
-) -> NetworkModel:
+) -> TrainingModel:
     """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
     Parameters:
         source: where the weights come from.
-        network_name: name of the network; None where the checkpoint says it.
+        network_name: name of the network, or the network; None where the checkpoint says it.
         weight_bits, act_bits: widths; None takes the checkpoint's, or else the network's defaults.
         input_shape: (C, H, W) of an image; None takes the network's.
         weight_range: "full" or "narrow"; None takes the checkpoint's, or else "full".
@@ -95,16 +122,42 @@ def load_source(
     )
 
 
+@overload
 def load_checkpoint(
     path: str | os.PathLike[str],
-    network_name: str | NetworkTable | None = None,
+    network_name: str | NetworkTable | None = ...,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    input_shape: tuple[int, int, int] | None = ...,
+    weight_range: WeightRange | None = ...,
+    quantizer: QuantizerKind | None = ...,
+) -> NetworkModel: ...
+
+
+@overload
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    network_name: str | Network | None = ...,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    input_shape: tuple[int, int, int] | None = ...,
+    weight_range: WeightRange | None = ...,
+    quantizer: QuantizerKind | None = ...,
+) -> TrainingModel: ...
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str],
+    network_name: str | Network | None = None,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
-) -> NetworkModel:
+) -> TrainingModel:
     """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
 
     A network that is none of MixQ's own is given as its table.
@@ -123,18 +176,24 @@ def load_checkpoint(
         act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
         weight_range = weight_range if weight_range is not None else _weight_range(path, content)
         quantizer = quantizer if quantizer is not None else _quantizer(path, content)
+    table = _table(network_name, input_shape)
+    is_float = False
+    if isinstance(table, FloatNetwork) and "weight_bits" not in content and table.holds(state):
+        # The weights of the float module itself, from before it was quantised.
+        is_float, table = True, with_state(table, _checked_state(table.module.state_dict(), state, path))
     model = build_model(
-        _table(network_name, input_shape),
+        table,
         weight_bits=weight_bits,
         act_bits=act_bits,
         weight_range="full" if weight_range is None else weight_range,
         quantizer="hwgq" if quantizer is None else quantizer,
     )
-    _load_state(model, state, path)
+    if not is_float:
+        _load_state(model, state, path)
     return model.eval()
 
 
-def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
+def save_checkpoint(model: TrainingModel, path: str | os.PathLike[str]) -> None:
     """Write ``model`` to ``path`` (`.pt`), whole or not at all: weights, name, widths, weight range, quantizer."""
     buffer = io.BytesIO()
     content = {
@@ -149,15 +208,39 @@ def save_checkpoint(model: NetworkModel, path: str | os.PathLike[str]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+@overload
 def random_model(
     network_name: str | NetworkTable,
+    seed: int,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    weight_range: WeightRange = ...,
+    quantizer: QuantizerKind = ...,
+) -> NetworkModel: ...
+
+
+@overload
+def random_model(
+    network_name: str | Network,
+    seed: int,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    weight_range: WeightRange = ...,
+    quantizer: QuantizerKind = ...,
+) -> TrainingModel: ...
+
+
+def random_model(
+    network_name: str | Network,
     seed: int,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "hwgq",
-) -> NetworkModel:
+) -> TrainingModel:
     """Model of a network, by name or table, with random weights, in evaluation mode.
 
     Its codes are spread like a trained model's.
@@ -170,7 +253,7 @@ def random_model(
     Raises:
         UserError: no such network, wrong widths.
     """
-    table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
+    table = network(network_name) if isinstance(network_name, str) else network_name
     with torch.random.fork_rng(devices=[]):  # the builder draws weights, which are replaced below
         model = build_model(
             table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
@@ -192,7 +275,7 @@ def random_model(
     return model.eval()
 
 
-def _calibrate(model: NetworkModel, images: torch.Tensor) -> None:
+def _calibrate(model: TrainingModel, images: torch.Tensor) -> None:
     """Set batch norm's running statistics and learned steps to those of one batch, computed in float64."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -220,15 +303,16 @@ def _fill(parameter: torch.Tensor, values: Any) -> None:
         parameter.copy_(torch.from_numpy(values))
 
 
-def _table(network_name: str | NetworkTable | None, input_shape: tuple[int, int, int] | None) -> NetworkTable:
-    """Table of a network for images of ``input_shape``, the network's own where that is None."""
+def _table(network_name: str | Network | None, input_shape: tuple[int, int, int] | None) -> Network:
+    """A network for images of ``input_shape``, the network's own where that is None."""
     if network_name is None:
         raise UserError("the network is not known; name it with --network")
-    table = network_name if isinstance(network_name, NetworkTable) else network(network_name)
+    table = network(network_name) if isinstance(network_name, str) else network_name
     if input_shape is not None:
         table = replace(table, input_shape=input_shape)
-    given = ",".join(map(str, table.input_shape))
-    if max(table.input_shape) > MAX_AXIS or math.prod(table.input_shape) > MAX_ELEMENTS:
+    shape = table.image_shape
+    given = ",".join(map(str, shape))
+    if max(shape) > MAX_AXIS or math.prod(shape) > MAX_ELEMENTS:
         most = f"{MAX_AXIS} along an axis and {MAX_ELEMENTS} elements at most"
         raise UserError(f"images of the shape {given} are too large; a tensor may have {most}")
     if any(min(shape) < 1 for shape in table.shapes()):
@@ -236,15 +320,16 @@ def _table(network_name: str | NetworkTable | None, input_shape: tuple[int, int,
     return table
 
 
-def _agreed(path: Path, given: str | NetworkTable | None, stored: str | None) -> str | NetworkTable | None:
+def _agreed(path: Path, given: str | Network | None, stored: str | None) -> str | Network | None:
     """The network, which the user and the checkpoint must agree on where both say one."""
-    if isinstance(given, NetworkTable):
-        if stored is not None and stored != given.name:
-            raise UserError(f"{path} is a checkpoint of {stored}, not {given.name}; train the network again")
-        return given
-    if given is not None and stored is not None and network(given).name != network(stored).name:
-        raise UserError(f"{path} is a checkpoint of {stored}, not {given}; leave --network out")
-    return stored if given is None else given
+    if given is None or stored is None:
+        return stored if given is None else given
+    if isinstance(given, str):
+        if network(given).name != network(stored).name:
+            raise UserError(f"{path} is a checkpoint of {stored}, not {given}; leave --network out")
+    elif stored != given.name:
+        raise UserError(f"{path} is a checkpoint of {stored}, not {given.name}; train the network again")
+    return given
 
 
 def _text(value: object) -> str | None:
@@ -325,13 +410,14 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> None:
+def _load_state(model: TrainingModel, state: Mapping[str, Any], path: Path) -> None:
     """Copy ``state`` into the model after checking names, types, shapes and that values are finite."""
     expected = model.state_dict()
     # A checkpoint may lack the batch counters, which inference does not read.
     required = {name for name in expected if not name.endswith("num_batches_tracked")}
     steps = {name for name in expected if ".learned." in name}
-    if 2 * len((required - steps) & set(state)) < len(required - steps):
+    few = 2 * len((required - steps) & set(state)) < len(required - steps)
+    if few and not isinstance(model, QuantisedModule):  # whose channels may stand in another order than a file's
         state = matched_state(model, state, str(path))
     if not steps & set(state):
         required -= steps  # of a network of the other kind, whose training goes on with learned steps
@@ -341,6 +427,11 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
         if names:
             shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise UserError(f"{path} is no checkpoint of {model.table.name}: it {kind} {shown}; check --network")
+    model.load_state_dict({**expected, **_checked_state(expected, state, path)})
+
+
+def _checked_state(expected: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The state, all of dense tensors of finite values and the shapes of those expected."""
     for name, value in state.items():
         if not isinstance(value, torch.Tensor) or value.dtype.is_complex:
             raise UserError(f"{path}: {name} is no tensor of real numbers; save the state_dict again")
@@ -351,4 +442,4 @@ def _load_state(model: NetworkModel, state: Mapping[str, Any], path: Path) -> No
             raise UserError(f"{path}: {name} must have the shape {shapes}; check --network and --input-shape")
         if not bool(torch.isfinite(value.float()).all()):
             raise UserError(f"{path}: {name} holds NaN or infinity; retrain the network")
-    model.load_state_dict({**expected, **state})
+    return state

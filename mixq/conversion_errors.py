@@ -55,7 +55,7 @@ class FloatErrors:
         for term in value.terms:
             sums = made[term.source].abs()
             if term.window is not None:
-                sums = window_sums(sums, (term.window.rows, term.window.columns))
+                sums = window_sums(sums, term.window)
             total = sums if total is None else total + sums
         assert total is not None
         bound = torch.from_numpy(rounding_bound(total.double().numpy(), part.shift))

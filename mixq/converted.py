@@ -188,7 +188,7 @@ def _terms(value: Terms, step: Step, fraction_bits: int) -> IntegerTerms:
     slope = value.rectifier.slope
     return IntegerTerms(
         sources=[term.source for term in value.terms],
-        windows=[None if term.window is None else (term.window.rows, term.window.columns) for term in value.terms],
+        windows=[term.window for term in value.terms],
         multipliers=[torch.from_numpy(own) for own in fold.multipliers],
         bias=torch.from_numpy(fold.bias),
         shift=fold.shift,

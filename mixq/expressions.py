@@ -41,11 +41,12 @@ class Rectifier:
 
 @dataclass(frozen=True)
 class Window:
-    """Rows and columns that the step ``path`` takes the mean over."""
+    """Rows and columns that the step ``path`` takes the mean over. flat: whether it drops them from the shape."""
 
     path: str
     rows: int
     columns: int
+    flat: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +252,13 @@ def _window(found: Expressions, step: Step, sizes: Sizes | None) -> Window:
         label = found.traced.label(step.path)
         raise UserError(f"{label} needs the shape of an image: give it, or the model an attribute input_shape")
     shape = sizes[step.reads[0]]
-    return Window(step.path, int(shape[-2]), int(shape[-1]))
+    return Window(step.path, int(shape[-2]), int(shape[-1]), _drops_pixels(step))
+
+
+def _drops_pixels(step: Step) -> bool:
+    """Whether a step takes the mean over the image and leaves (N, C) of (N, C, H, W)."""
+    kept = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+    return step.kind == "average_pool" and type(step.module) not in kept
 
 
 def _sum(found: Expressions, step: Step, inputs: Sequence[Value], sizes: Sizes | None) -> Value:
@@ -326,12 +333,7 @@ def _check_shapes(traced: TracedModel, step: Step, flat: set[str]) -> None:
     images = ("max_pool", "average_pool", "space_to_depth", "upsample", "pad")
     if was_flat and (step.kind in images or (step.kind == "weighted" and not dense)):
         raise UserError(f"{label} reads flattened values; move the flatten")
-    drops = (
-        step.kind == "average_pool"
-        and not isinstance(step.module, nn.AvgPool2d)
-        and type(step.module) is not nn.AdaptiveAvgPool2d
-    )
-    if was_flat or dense or step.kind == "flatten" or drops:
+    if was_flat or dense or step.kind == "flatten" or _drops_pixels(step):
         flat.add(step.path)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixq.errors import UserError
+from mixq.expressions import Window
 from mixq.formats import IntFormat
 from mixq.layers import QuantConv2d, QuantLinear
 from mixq.quantizers import PIXEL_BITS
@@ -79,7 +80,7 @@ class IntegerTerms(nn.Module):
     """``sum over terms of x_i * multiplier_i + bias`` for each channel, in units of ``2^-out_shift`` steps.
 
     Parameters:
-        sources: paths of the steps whose integers these are. windows: rows and columns that each is summed over first,
+        sources: paths of the steps whose integers these are. windows: that each is summed over first,
             None for none. multipliers, bias: int64 (C,), or one for all channels. shift: T, of multipliers and bias.
         slope: of a leaky rectifier, in units of ``2^-SLOPE_BITS``; 0 for one that leaves nothing, None for none.
     """
@@ -88,7 +89,7 @@ class IntegerTerms(nn.Module):
         self,
         *,
         sources: Sequence[str],
-        windows: Sequence[tuple[int, int] | None],
+        windows: Sequence[Window | None],
         multipliers: Sequence[Tensor],
         bias: Tensor,
         shift: int,
@@ -113,7 +114,7 @@ class IntegerTerms(nn.Module):
         """Largest magnitude of a value; largest: magnitudes of the sources' integers, one or one for each channel."""
         total: list[int] = []
         for source, window, multiplier in zip(self.sources, self.windows, self.multipliers, strict=True):
-            count = 1 if window is None else window[0] * window[1]
+            count = 1 if window is None else window.rows * window.columns
             magnitudes = torch.as_tensor(largest[source]).flatten().tolist()
             own = multiplier.flatten().tolist()
             channels = max(len(magnitudes), len(own))
@@ -156,11 +157,11 @@ def _broadcast(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape((1, -1) + (1,) * (like.ndim - 2))
 
 
-def window_sums(values: Tensor, window: tuple[int, int]) -> Tensor:
+def window_sums(values: Tensor, window: Window) -> Tensor:
     """Sums over windows that do not overlap, incomplete ones left out: (N, C, H, W) to (N, C, H / rows, ...)."""
-    rows, columns = window
-    split = values.unfold(2, rows, rows).unfold(3, columns, columns)
-    return split.sum(dim=(4, 5))
+    rows, columns = window.rows, window.columns
+    sums = values.unfold(2, rows, rows).unfold(3, columns, columns).sum(dim=(4, 5))
+    return sums.flatten(1) if window.flat else sums
 
 
 def moved(step: Step, values: Sequence[Tensor]) -> Tensor:

@@ -20,7 +20,8 @@ class QuantConv2d(nn.Conv2d):
     """Convolution with zero padding whose weights pass a quantiser.
 
     Parameters:
-        in_channels, out_channels, kernel, stride, padding, groups, dilation, bias: as in `torch.nn.Conv2d`, square.
+        in_channels, out_channels, kernel, stride, padding, groups, dilation, bias: as in `torch.nn.Conv2d`, square
+            but for the padding.
         weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
             `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
     """
@@ -33,7 +34,7 @@ class QuantConv2d(nn.Conv2d):
         kernel: int,
         weight_bits: int,
         stride: int = 1,
-        padding: int = 0,
+        padding: int | tuple[int, int] = 0,
         groups: int = 1,
         dilation: int = 1,
         bias: bool = False,

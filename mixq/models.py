@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from typing import overload
 
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from mixq.network_table import (
     UpsampleSpec,
 )
 from mixq.packing import WeightRange
+from mixq.quantise_module import FloatNetwork, QuantisedModule
 from mixq.quantizers import (
     QuantizerKind,
     check_quantizer,
@@ -108,15 +110,45 @@ class FloatModel(StepModel):
         super().__init__(table, _float_modules(table))
 
 
+Network = NetworkTable | FloatNetwork
+"""A table, or a float module."""
+
+TrainingModel = NetworkModel | QuantisedModule
+"""What they are trained as."""
+
+
+@overload
 def build_model(
     table: NetworkTable,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    weight_range: WeightRange = ...,
+    quantizer: QuantizerKind = ...,
+) -> NetworkModel: ...
+
+
+@overload
+def build_model(
+    table: Network,
+    *,
+    weight_bits: Sequence[int] | None = ...,
+    act_bits: Sequence[int] | None = ...,
+    weight_range: WeightRange = ...,
+    quantizer: QuantizerKind = ...,
+) -> TrainingModel: ...
+
+
+def build_model(
+    table: Network,
     *,
     weight_bits: Sequence[int] | None = None,
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "hwgq",
-) -> NetworkModel:
-    """Build the training model of ``table`` with these widths (None: the table's defaults).
+) -> TrainingModel:
+    """Build the training model of ``table`` with these widths (None: the table's defaults); a float module keeps its
+    weights.
 
     In the range "narrow" layers of 4 bits or more do without the most negative weight; those of 2 and 3 bits keep it.
     The quantisers are of the kind "hwgq", with fixed steps, "lsq", with learned ones, or "dorefa" or "dorefa-pow2", as
@@ -126,6 +158,10 @@ def build_model(
         UserError: wrong number or values of the widths.
         TypeError, ValueError: ``weight_range`` is neither "full" nor "narrow"; no such quantizer.
     """
+    if isinstance(table, FloatNetwork):
+        return table.quantised(
+            weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+        )
     return NetworkModel(
         table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
     )

@@ -163,6 +163,11 @@ class NetworkTable:
                     f"layer {self.layer_names[index]} must read {'several' if joins else 'one'}, not {read!r}"
                 )
 
+    @property
+    def image_shape(self) -> Shape:
+        """Shape (C, H, W) of an image."""
+        return self.input_shape
+
     @cached_property
     def layer_names(self) -> tuple[str, ...]:
         """Name of every layer: conv1, conv2, ..., dense1, ... (``dense`` when there is one), pool1, ..."""

@@ -232,11 +232,11 @@ _REWRITES: dict[Any, str] = {
 }
 
 
-def rewrite_of(operation: Any) -> str:
-    """What to write instead of a module or function that cannot be lowered."""
+def rewrite_of(operation: Any, otherwise: str = _SUPPORTED) -> str:
+    """What to write instead of a module or function that cannot be lowered; ``otherwise`` where nothing is known."""
     for key, advice in _REWRITES.items():
         if operation is key or (isinstance(key, type) and isinstance(operation, key)):
             return advice
         if isinstance(key, str) and operation == key:
             return advice
-    return _SUPPORTED
+    return otherwise

@@ -10,10 +10,11 @@ import importlib
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mixq.data import Dataset, load_dataset
 from mixq.data.registry import Progress
@@ -22,6 +23,9 @@ from mixq.networks import MAX_BITS, MIN_BITS, NetworkTable, network
 from mixq.packing import RESIDUE_BITS, WeightRange
 from mixq.quantizer_kinds import QuantizerKind
 from mixq.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from mixq.quantise_module import FloatNetwork
 
 Plain = str | int | float | bool | None
 Widths = tuple[int, ...]
@@ -55,6 +59,20 @@ class DataChoice:
         for name in self.options:
             if name in SIZES:
                 raise ValueError(f"options must leave {name} to the key of that name beside it, not {self.options!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """Widths of one layer's weights and input, 2..8; None leaves the network's own."""
+
+    weight_bits: int | None = None
+    act_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("weight_bits", "act_bits"):
+            value = getattr(self, name)
+            if value is not None and not MIN_BITS <= value <= MAX_BITS:
+                raise ValueError(f"{name} must be from {MIN_BITS} to {MAX_BITS}, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +182,10 @@ class Project:
 
     Parameters:
         name: of the project, and of its folder in ``build/``.
-        network: name of a network; or model: "package.module:factory", a function that returns a `NetworkTable`.
+        network: name of a network; or model: "package.module:factory", a function that returns a float
+            `torch.nn.Module` or a `NetworkTable`.
         input_shape: (C, H, W) of an image; the network's own by default.
+        layers: widths of some layers, by name.
         data, board, budget: see the classes; the board is a name or the path of a board file.
         quantizer, weight_range: of the network, see `mixq.models.build_model`.
         seed: of the search and of the training.
@@ -176,6 +196,7 @@ class Project:
     network: str | None = None
     model: str | None = None
     input_shape: tuple[int, int, int] | None = None
+    layers: dict[str, LayerChoice] = field(default_factory=dict)
     data: DataChoice
     board: str = "ultra96-v2"
     budget: Budget = field(default_factory=Budget)
@@ -207,17 +228,21 @@ class Project:
         """The build folder, below the folder that the command runs in."""
         return Path("build") / self.name
 
-    def table(self) -> NetworkTable:
-        """The network's table, for images of the project's shape.
+    def table(self) -> NetworkTable | FloatNetwork:
+        """The network's table, or what stands for it of a float module, for images of the project's shape.
 
         Raises:
             UserError: there is no such network or function, or its layers do not fit the images.
         """
-        found = network(self.network) if self.network is not None else _own_table(str(self.model))
+        found: NetworkTable | FloatNetwork
+        if self.network is not None:
+            found = network(self.network)
+        else:
+            found = own_network(str(self.model), seed=self.seed)
         if self.input_shape is not None:
             found = replace(found, input_shape=self.input_shape)
         if any(min(shape) < 1 for shape in found.shapes()):
-            shape = ",".join(map(str, found.input_shape))
+            shape = ",".join(map(str, found.image_shape))
             raise UserError(f"images of the shape {shape} are too small for {found.name}; give a larger input_shape")
         return found
 
@@ -228,6 +253,14 @@ class Project:
             return self
         fewer = replace(data, train_size=1, validation_size=1, test_size=min(count, data.test_size or count))
         return replace(self, data=fewer)
+
+    def check_layers(self) -> None:
+        """UserError where widths are given for layers that the network lacks."""
+        table = self.table()
+        unknown = [name for name in self.layers if name not in table.weighted_names]
+        if unknown:
+            known = ", ".join(table.weighted_names)
+            raise UserError(f"{table.name} has no layer {unknown[0]!r}; its layers are {known}")
 
     def load_data(self, progress: Progress | None = None) -> Dataset[Any]:
         """The data set, of the sizes that are asked for.
@@ -252,8 +285,8 @@ class Project:
                 raise UserError(f"data set {data.name} has {len(samples)} {part} images, not {value}; lower {name}")
             loaded = replace(loaded, **{part: samples.take(slice(0, value))})
         shape = tuple(loaded.train.images.shape[1:])
-        if shape != table.input_shape:
-            own, wanted = (",".join(map(str, numbers)) for numbers in (shape, table.input_shape))
+        if shape != table.image_shape:
+            own, wanted = (",".join(map(str, numbers)) for numbers in (shape, table.image_shape))
             raise UserError(
                 f"the images of {data.name} have the shape {own}, not {wanted} as {table.name} takes them; "
                 f"set input_shape: [{own.replace(',', ', ')}] or take other data"
@@ -265,8 +298,14 @@ class Project:
         found = {name: value for name, value in asdict(self).items() if value is not None}
         for name in ("search", "train"):
             del found[name]["seed"]
-        found["data"] = {name: value for name, value in found["data"].items() if value is not None}
-        found["budget"] = {name: value for name, value in found["budget"].items() if value is not None}
+        for name in ("data", "budget"):
+            found[name] = {key: value for key, value in found[name].items() if value is not None}
+        found["layers"] = {
+            name: {key: value for key, value in own.items() if value is not None}
+            for name, own in found["layers"].items()
+        }
+        if not self.layers:
+            del found["layers"]
         if self.data.root is not None:
             found["data"]["root"] = str(self.data.root)
         if self.input_shape is not None:
@@ -284,29 +323,55 @@ def loader_options(name: str) -> tuple[str, ...]:
     return tuple(option for option in inspect.signature(loader).parameters if option in SIZES)
 
 
-def _own_table(reference: str) -> NetworkTable:
-    """The table that a user's function returns; what is wrong in it ends in one line."""
+def own_network(reference: str, *, seed: int = 0) -> NetworkTable | FloatNetwork:
+    """The network that a user's function returns; what is wrong in it ends in one line.
+
+    seed: of PyTorch's random numbers while the function runs, where PyTorch is there.
+    """
     module_name, _, function = reference.partition(":")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # somebody else's code runs here
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise UserError(
-            f"model {reference}: cannot import {module_name} ({reason}); install it, or put its folder on PYTHONPATH"
+            f"model {reference}: cannot import {module_name} ({_reason(error)}); install it, "
+            "or put its folder on PYTHONPATH"
         ) from error
     factory = getattr(module, function, None)
     if not callable(factory):
         raise UserError(f"model {reference}: {module_name} has no function {function!r}; check the name")
     try:
-        table = factory()
+        made = _called(factory, seed)
     except UserError:
         raise
     except Exception as error:  # somebody else's code, too
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise UserError(f"model {reference}: the function fails ({reason}); mend it") from error
-    if not isinstance(table, NetworkTable):
-        raise UserError(f"model {reference}: must return a mixq.networks.NetworkTable, not {type(table).__name__}")
-    return table
+        raise UserError(f"model {reference}: the function fails ({_reason(error)}); mend it") from error
+    if isinstance(made, NetworkTable):
+        return made
+    if "torch" in sys.modules:
+        from torch import nn
+
+        from mixq.quantise_module import FloatNetwork
+
+        if isinstance(made, nn.Module):
+            return FloatNetwork.of(made)
+    raise UserError(
+        f"model {reference}: must return a torch.nn.Module or a mixq.networks.NetworkTable, not {type(made).__name__}"
+    )
+
+
+def _called(factory: Callable[[], Any], seed: int) -> Any:
+    """What a function returns, with the same random numbers whenever it is called."""
+    if "torch" not in sys.modules:
+        return factory()
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return factory()
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
 
 def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn, cast, get_type_hints
+from typing import Any, NoReturn, cast, get_args, get_origin, get_type_hints
 
 import pydantic
 import pydantic.dataclasses
@@ -187,6 +187,11 @@ class _File:
         except UserError as error:
             key = "network" if project.model is None else "model"
             raise UserError(f"{self.where(key)}: {error}") from error
+        if project.layers:
+            try:
+                project.check_layers()
+            except UserError as error:
+                raise UserError(f"{self.where('layers')}: {error}") from error
         return replace(project, data=data, board=board)
 
     def where(self, *place: str | int) -> str:
@@ -210,7 +215,10 @@ def _section(place: KeyPath) -> Any:
     """The dataclass whose keys stand at ``place``; None where keys are free."""
     found: Any = Project
     for key in place:
-        found = get_type_hints(found).get(str(key)) if is_dataclass(found) else None
+        if is_dataclass(found):
+            found = get_type_hints(found).get(str(key))
+        else:
+            found = get_args(found)[1] if get_origin(found) is dict else None
     return found if is_dataclass(found) else None
 
 

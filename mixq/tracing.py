@@ -26,8 +26,8 @@ _LEAVES = (QuantConv2d, QuantLinear, ActivationQuantizerBase, ImageQuantizer, Sp
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One layer: the path of its module (``features.conv1``), or the name of the operation; its kind, one of
-    `mixq.operations.KINDS`; the module; the paths of the steps that it reads, `INPUT` for the model's input."""
+    """One layer: the path of its module (``features.conv1``), or the name of the operation; its kind, one of those of
+    `mixq.operations`; the module; the paths of the steps that it reads, `INPUT` for the model's input."""
 
     path: str
     kind: str
@@ -78,8 +78,9 @@ def trace(model: nn.Module) -> TracedModel:
     output = nodes[-1].args[0]
     if not isinstance(output, fx.Node):
         raise UserError("the model must return one tensor, the output of its last layer; return that one alone")
-    needed = _needed(output)
+    needed = needed_nodes(output)
     names: dict[fx.Node, str] = {inputs[0]: INPUT}
+    paths = step_paths(traced)
     steps: list[Step] = []
     unknown: list[str] = []
     for node in nodes:
@@ -94,8 +95,8 @@ def trace(model: nn.Module) -> TracedModel:
             names[node] = names[node.all_input_nodes[0]]
         else:
             assert module is not None
-            names[node] = str(node.target) if node.op == "call_module" else node.name
-            reads = tuple(names[source] for source in _read(node))
+            names[node] = paths[node]
+            reads = tuple(names[source] for source in read_nodes(node))
             steps.append(Step(path=names[node], kind=kind, module=module, reads=reads))
     if unknown:
         raise UserError(f"these operations cannot be lowered: {'; '.join(unknown)}")
@@ -121,7 +122,7 @@ class _LayerTracer(fx.Tracer):
         return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
 
 
-def _needed(output: fx.Node) -> set[fx.Node]:
+def needed_nodes(output: fx.Node) -> set[fx.Node]:
     """The nodes that the output depends on."""
     found: set[fx.Node] = set()
     waiting = [output]
@@ -133,7 +134,23 @@ def _needed(output: fx.Node) -> set[fx.Node]:
     return found
 
 
-def _read(node: fx.Node) -> list[fx.Node]:
+def step_paths(traced: fx.GraphModule) -> dict[fx.Node, str]:
+    """A path for every node, each another: of a module its own, with a number behind it where it is called again."""
+    found: dict[fx.Node, str] = {}
+    modules = {path for path, _ in traced.named_modules()}
+    taken: set[str] = set()
+    for node in traced.graph.nodes:
+        path = base = str(node.target) if node.op == "call_module" else node.name
+        count = 1
+        while path in taken or (node.op != "call_module" and path in modules):
+            count += 1
+            path = f"{base}:{count}"
+        found[node] = path
+        taken.add(path)
+    return found
+
+
+def read_nodes(node: fx.Node) -> list[fx.Node]:
     """The tensors that a node reads, in order, one that is read twice twice."""
     found: list[fx.Node] = []
 
@@ -172,10 +189,11 @@ def _refusal(traced: fx.GraphModule, node: fx.Node) -> str:
 
 
 def _check_steps(steps: list[Step]) -> None:
-    paths = [step.path for step in steps]
+    modules = [step.module for step in steps]
     for step in steps:
-        if step.kind in ("weighted", "quantizer", "norm") and paths.count(step.path) > 1:
-            raise UserError(f"layer {step.path} is called {paths.count(step.path)} times; give each call its own layer")
+        if step.kind in ("weighted", "quantizer", "norm") and modules.count(step.module) > 1:
+            count = modules.count(step.module)
+            raise UserError(f"layer {step.path} is called {count} times; give each call its own layer")
 
 
 def image_shape(model: nn.Module, given: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
@@ -192,12 +210,14 @@ def traced_sizes(
     if shape is None or not means:
         return None
     sizes: dict[str, tuple[int, ...]] = {}
+    graph = trace_module(model)
+    paths = step_paths(graph)
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
             value = super().run_node(n)
             if isinstance(value, Tensor):
-                sizes[str(n.target) if n.op == "call_module" else n.name] = tuple(value.shape[1:])
+                sizes[paths[n]] = tuple(value.shape[1:])
             return value
 
     training = [module for module in model.modules() if module.training]
@@ -205,7 +225,7 @@ def traced_sizes(
     try:
         like = next(model.parameters(), torch.zeros(1))
         with torch.no_grad():
-            Recorder(trace_module(model)).run(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
+            Recorder(graph).run(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     finally:
         for module in training:
             module.training = True

@@ -75,7 +75,7 @@ def check(
         sizes = resnet.resnet18_sizes(shape or resnet.INPUT_SHAPE, weight_bits=weights, act_bits=acts)
         _check_memory(resnet.NAME, sizes, made, unsupported=resnet.UNSUPPORTED)
         raise CheckFailed(f"{resnet.NAME} cannot be built: there is no hardware for {', '.join(resnet.UNSUPPORTED)}")
-    if name is not None and weights_from.startswith("random:"):
+    if name is not None and ":" not in name and weights_from.startswith("random:"):
         table = table_of(name)
         table = table if shape is None else replace(table, input_shape=shape)
         if min(min(size) for size in table.shapes()) >= 1:  # smaller images are refused below

@@ -18,7 +18,7 @@ from mixq.networks import network_names
 if TYPE_CHECKING:
     from mixq.converted import ConvertedModel
     from mixq.data import Samples
-    from mixq.models import NetworkModel
+    from mixq.models import TrainingModel
     from mixq.packing import WeightRange
     from mixq.quantizer_kinds import QuantizerKind
 
@@ -45,19 +45,21 @@ def load_model(
     act_bits: list[int] | None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
-) -> NetworkModel:
+) -> TrainingModel:
     """The model of ``random:SEED`` or of a checkpoint, for images of ``input_shape`` (None: the network's own).
 
+    network: name of one of MixQ's, or "package.module:factory".
     weight_range, quantizer: None takes the checkpoint's, or else "full" and "hwgq".
 
     Raises UserError for what cannot be had.
     """
     check_torch("importing a network")
     from mixq.checkpoints import load_source
+    from mixq.project import own_network
 
     return load_source(
         source,
-        network,
+        own_network(network) if network is not None and ":" in network else network,
         weight_bits=weight_bits,
         act_bits=act_bits,
         input_shape=input_shape,
@@ -66,7 +68,7 @@ def load_model(
     )
 
 
-def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:
+def load_build_model(folder: BuildFolder, graph: Graph) -> TrainingModel:
     """The training model that ``graph`` was lowered from. UserError where its checkpoint is damaged.
 
     A network of the user's own is the one that the build's project names.
@@ -82,7 +84,7 @@ def load_build_model(folder: BuildFolder, graph: Graph) -> NetworkModel:
 
 def write_model(
     folder: BuildFolder,
-    model: NetworkModel,
+    model: TrainingModel,
     *,
     origin: str,
     pixels: npt.NDArray[np.uint8],
@@ -167,7 +169,7 @@ def checkpoint_origin(source: str) -> str:
         return f"checkpoint, SHA-256 {hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
-def _metadata(model: NetworkModel, origin: str) -> dict[str, str]:
+def _metadata(model: TrainingModel, origin: str) -> dict[str, str]:
     return {
         "origin": origin,
         "network": model.table.name,

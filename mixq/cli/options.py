@@ -16,7 +16,12 @@ from mixq.quantizer_kinds import QUANTIZER_KINDS, QuantizerKind
 BuildDir = Annotated[Path, typer.Argument(metavar="BUILD_DIR", help="The build folder, e.g. build/quickstart.")]
 
 NetworkName = Annotated[
-    str | None, typer.Option("--network", metavar="NAME", help="The network; needed unless SOURCE names it.")
+    str | None,
+    typer.Option(
+        "--network",
+        metavar="NAME",
+        help="The network, or package.module:factory of your own; needed unless SOURCE says it.",
+    ),
 ]
 
 InputShape = Annotated[

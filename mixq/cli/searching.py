@@ -33,6 +33,7 @@ from mixq.cli.tables import Cell, show_facts, show_table
 from mixq.cli.training import STATE, check_task
 from mixq.errors import UserError
 from mixq.files import write_json
+from mixq.networks import NetworkTable
 from mixq.project import Project, cycles_of
 from mixq.project_file import project_of
 
@@ -163,8 +164,13 @@ def run_search(
     from nas.search import search as search_widths
 
     board = load_project_board(project)
-    dataset = load_project_data(project)
     table = project.table()
+    if not isinstance(table, NetworkTable):
+        raise UserError(
+            f"{table.name} is a module of your own; the search takes networks of tables, "
+            "so give its widths in the project file, as layers, and use mixq train"
+        )
+    dataset = load_project_data(project)
     check_task(project, table, dataset)
     make_folder(run)
     config = SearchConfig(

@@ -35,7 +35,7 @@ from mixq.project import Project
 from mixq.project_file import save_project
 
 if TYPE_CHECKING:
-    from mixq.models import NetworkModel
+    from mixq.models import Network, TrainingModel
     from mixq.training import Progress, TrainResult
 
 #: Multiplications that the reference's frames, and those that are compared with the training model, may take.
@@ -82,19 +82,15 @@ def train(
     _show(folder, project, widths, origin, result, dataset, found.value)
 
 
-def _widths(project: Project, table: NetworkTable, folder: BuildFolder, bits: Path | None) -> tuple[BitAllocation, str]:
+def _widths(project: Project, table: Network, folder: BuildFolder, bits: Path | None) -> tuple[BitAllocation, str]:
     """The widths to train with, and where they come from, for people."""
     source = folder.bits if bits is None else bits
-    if bits is None and not source.is_file():
-        own = BitAllocation(
-            network=table.name,
-            layers=table.weighted_names,
-            weight_bits=table.resolve_weight_bits(),
-            act_bits=table.resolve_act_bits(),
-            quantizer=project.quantizer,
-            weight_range=project.weight_range,
+    if bits is None and (project.layers or not source.is_file()):
+        return _own_widths(project, table), (
+            "the project's layers, the network's own for those that it leaves out"
+            if project.layers
+            else f"the network's own, as there is no {source}; {_better(table)}"
         )
-        return own, f"the network's own, as there is no {source}; mixq search finds better ones"
     found = BitAllocation.load(source)
     try:
         found.check(table)
@@ -110,15 +106,37 @@ def _widths(project: Project, table: NetworkTable, folder: BuildFolder, bits: Pa
     return found, f"{source}{' (of a quick search)' if found.found_by.get('quick') else ''}"
 
 
-def check_task(project: Project, table: NetworkTable, dataset: Dataset[Any]) -> None:
+def _own_widths(project: Project, table: Network) -> BitAllocation:
+    """The network's own widths, but for those that the project has."""
+    weights = dict(zip(table.weighted_names, table.resolve_weight_bits(), strict=True))
+    acts = dict(zip(table.weighted_names, table.resolve_act_bits(), strict=True))
+    for name, own in project.layers.items():
+        weights[name] = own.weight_bits or weights[name]
+        acts[name] = own.act_bits or acts[name]
+    return BitAllocation(
+        network=table.name,
+        layers=table.weighted_names,
+        weight_bits=tuple(weights.values()),
+        act_bits=tuple(acts.values()),
+        quantizer=project.quantizer,
+        weight_range=project.weight_range,
+    )
+
+
+def _better(table: Network) -> str:
+    searched = isinstance(table, NetworkTable)
+    return "mixq search finds better ones" if searched else "layers in the project file sets others"
+
+
+def check_task(project: Project, table: Network, dataset: Dataset[Any]) -> None:
     """UserError where the network's outputs cannot be what the data ask for."""
     outputs = channels, rows, columns = table.shapes()[-1]
     if isinstance(dataset.train, BoxSamples):
         from mixq.training import Detection
 
         grid = Detection().grid
-        height, width = table.input_shape[1:]
-        if not grid.covers(table.input_shape, outputs):
+        height, width = table.image_shape[1:]
+        if not grid.covers(table.image_shape, outputs):
             raise UserError(
                 f"{table.name} has an output of {channels} x {rows} x {columns}; boxes in images of {height} x {width} "
                 f"take {grid.channels} x {height // grid.stride} x {width // grid.stride}; take ultranet, or other data"
@@ -134,14 +152,14 @@ def check_task(project: Project, table: NetworkTable, dataset: Dataset[Any]) -> 
 
 def _trained(
     project: Project,
-    table: NetworkTable,
+    table: Network,
     widths: BitAllocation,
     dataset: Dataset[Any],
     folder: BuildFolder,
     *,
     device: str,
     fresh: bool,
-) -> tuple[NetworkModel, TrainResult]:
+) -> tuple[TrainingModel, TrainResult]:
     """Train, or finish what was begun."""
     from mixq.models import build_model
     from mixq.training import Trainer
@@ -173,12 +191,14 @@ def _trained(
             device=device,
             progress=tell,
             settings=settings,
+            # A module of the user's own starts with the weights that the function gave it.
+            initialise=isinstance(table, NetworkTable),
             fresh=fresh,
         )
         return model, trainer.run()
 
 
-def _write(folder: BuildFolder, project: Project, model: NetworkModel, dataset: Dataset[Any]) -> Graph:
+def _write(folder: BuildFolder, project: Project, model: TrainingModel, dataset: Dataset[Any]) -> Graph:
     """Everything that other verbs need, from the trained model."""
     macs = sum(layer.macs for layer in model.table.counts())
     validation = dataset.validation

@@ -28,7 +28,7 @@ from mixq.checkpoints import save_checkpoint
 from mixq.data import BoxSamples, Samples
 from mixq.errors import UserError
 from mixq.files import write_atomic
-from mixq.models import NetworkModel
+from mixq.models import TrainingModel
 from mixq.training.logs import LOG_FILE
 
 LAST_FILE, BEST_FILE, LOCK_FILE = "last.pt", "best.pt", ".lock"
@@ -115,7 +115,7 @@ class RunFolder:
     def write_best(self, model: nn.Module, best: Mapping[str, Tensor]) -> None:
         """Write weights as a checkpoint of ``model``, whose own weights are the same afterwards."""
         path = self.path / BEST_FILE
-        if isinstance(model, NetworkModel):
+        if isinstance(model, TrainingModel):
             own = {name: value.clone() for name, value in model.state_dict().items()}
             try:
                 model.load_state_dict(best)

@@ -27,7 +27,7 @@ WIDTHS = {"weight_bits": [4], "act_bits": [8] + [4] * 8}
 @pytest.fixture(scope="module")
 def model(shared: Path) -> NetworkModel:
     path = shared / "data" / "ultranet_bypass_4w4a_sjtu.npz"
-    return load_checkpoint(path, "ultranet_bypass", quantizer="dorefa", **WIDTHS)  # type: ignore[arg-type]
+    return load_checkpoint(path, "ultranet_bypass", quantizer="dorefa", **WIDTHS)  # type: ignore[call-overload]
 
 
 @pytest.fixture(scope="module")

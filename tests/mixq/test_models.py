@@ -73,7 +73,7 @@ def test_narrow_networks_keep_the_full_range_up_to_3_bits() -> None:
     assert model.weight_range == "narrow"
     assert build_model(network("digits_cnn")).weight_range == "full"
     with pytest.raises(ValueError) as failure:
-        build_model(network("digits_cnn"), weight_range="wide")  # type: ignore[arg-type]
+        build_model(network("digits_cnn"), weight_range="wide")  # type: ignore[call-overload]
     assert str(failure.value) == "weight_range must be full or narrow, not 'wide'"
 
 
@@ -87,5 +87,5 @@ def test_the_kind_of_quantisers_reaches_every_layer() -> None:
     assert model.quantizer == "lsq"
     assert build_model(network("digits_cnn")).quantizer == "hwgq"
     with pytest.raises(ValueError) as failure:
-        build_model(network("digits_cnn"), quantizer="ternary")  # type: ignore[arg-type]
+        build_model(network("digits_cnn"), quantizer="ternary")  # type: ignore[call-overload]
     assert str(failure.value) == "quantizer must be hwgq, lsq, dorefa or dorefa-pow2, not 'ternary'"

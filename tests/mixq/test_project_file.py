@@ -10,7 +10,7 @@ import pytest
 
 from mixq.errors import UserError
 from mixq.files import dump_yaml, load_yaml, load_yaml_lines
-from mixq.networks import network_names
+from mixq.networks import NetworkTable, network_names
 from mixq.project_file import load_project, project_of, save_project
 from mixq.project_template import project_template
 from mixq.train_config import TrainConfig
@@ -95,6 +95,13 @@ def refusal(folder: Path, text: str) -> str:
         ("quick:\n  data:\n    root: x\n", "line 8: quick.data.root cannot be changed by quick; remove it"),
         ("quick:\n  board: x\n", "line 7: quick.board is unknown; known are data, search, train"),
         ("quick:\n  train: 3\n", "line 7: quick.train must hold keys with values, not 3"),
+        (
+            "layers: {conv9: {act_bits: 3}}\n",
+            "line 6: digits_cnn has no layer 'conv9'; its layers are conv1, conv2, conv3, dense",
+        ),
+        ("layers:\n  conv1: {act_bits: 9}\n", "line 7: layers.conv1.act_bits must be from 2 to 8, not 9"),
+        ("layers:\n  conv1: {bits: 3}\n", "line 7: layers.conv1.bits is unknown; did you mean act_bits?"),
+        ("layers: 3\n", "line 6: layers must be keys with values, not 3"),
         ("quick: 3\n", "line 6: quick must hold keys with values, not 3"),
         ("seed: 1\nseed: 2\n", "line 7: key 'seed' stands twice"),
         ("x: *a\n", "line 6: aliases are not allowed"),
@@ -134,7 +141,8 @@ def test_a_mistake_is_one_line_with_its_place_and_the_fix(tmp_path: Path, added:
         ),
         (
             "name: x\nmodel: mixq.networks:network_names\ndata: {name: digits}\n",
-            "line 2: model mixq.networks:network_names: must return a mixq.networks.NetworkTable, not tuple",
+            "line 2: model mixq.networks:network_names: must return a torch.nn.Module or a mixq.networks.NetworkTable, "
+            "not tuple",
         ),
         (
             "name: x\nmodel: mixq.networks:network\ndata: {name: digits}\n",
@@ -164,8 +172,10 @@ def test_what_init_writes_loads_as_it_is_in_both_forms(tmp_path: Path, name: str
     assert quick.search.weight_widths == (2, 4, 8) and whole.search.weight_widths == (2, 3, 4, 5, 6, 7, 8)
     assert whole.data.root is None or whole.data.root.parent == tmp_path / "data"
     assert whole.search.method == "budget"
+    table = whole.table()
+    assert isinstance(table, NetworkTable)
     places = {(1, 8, 8): "digits", (3, 32, 32): "cifar10", (3, 160, 320): "dacsdc"}
-    assert whole.data.name == places.get(whole.table().input_shape, "my_data:load")
+    assert whole.data.name == places.get(table.input_shape, "my_data:load")
 
 
 @pytest.mark.parametrize("name", ["digits", "cifar10-vgg-tiny", "dacsdc-ultranet"])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixq.conversion import measure_conversion
+from mixq.data import Samples
 from mixq.errors import UserError
 from mixq.expressions import expressions
 from mixq.layers import QuantConv2d, QuantLinear
@@ -16,7 +19,7 @@ from mixq.models import build_model
 from mixq.networks import network
 from mixq.quantizers import ActivationQuantizer, ImageQuantizer
 from mixq.tracing import trace
-from tests.mixq.torch_models import OutOfOrder, conv
+from tests.mixq.torch_models import OutOfOrder, conv, pixels, scramble
 
 
 def chain(*layers: nn.Module) -> nn.Sequential:
@@ -256,3 +259,35 @@ def test_identities_and_dropout_are_left_out() -> None:
     assert [step.path for step in traced.steps] == ["0", "2", "4", "6"]
     assert traced.step("6").reads == ("4",)
     assert isinstance(traced.step("6").module, QuantConv2d)
+
+
+class OneRectifier(nn.Module):
+    """Two layers behind which the same module rectifies; both results are read at the end. A mean that drops pixels."""
+
+    input_shape = (2, 6, 6)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = ImageQuantizer(4)
+        self.one, self.two = conv(2, 3), conv(3, 3)
+        self.relu = nn.ReLU()
+        self.quants = nn.ModuleList(ActivationQuantizer(4) for _ in range(3))
+        self.mean_quant = ActivationQuantizer(4)
+        self.last = QuantLinear(3, 4, weight_bits=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.relu(self.one(self.image(x)))
+        second = self.relu(self.two(self.quants[0](first)))
+        joined = self.quants[1](first) + self.quants[2](second)
+        return self.last(self.mean_quant(joined.mean((2, 3))))  # type: ignore[no-any-return]
+
+
+def test_a_rectifier_that_is_called_twice_has_two_results() -> None:
+    model = scramble(OneRectifier(), 0)
+    traced = trace(model)
+    assert traced.step("quants.1").reads == ("relu",) and traced.step("quants.2").reads == ("relu:2",)
+    assert traced.step("relu").reads == ("one",) and traced.step("relu:2").reads == ("two",)
+    images = pixels(0, 4, *OneRectifier.input_shape)
+    found = measure_conversion(model, Samples(images.astype(np.uint8), np.zeros(4, np.int64)), classify=False)
+    found.check()
+    assert found.codes > 0
