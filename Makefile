@@ -12,9 +12,10 @@ PYTEST_FLAGS ?=
 demo: setup
 	$(BIN)/mixq quickstart
 
-# One file stays on one process, so that what its fixtures compile is compiled once.
+# One file stays on one process, so that what its fixtures compile is compiled once. Files keep the order that
+# tests/conftest.py gives them.
 test: setup
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: setup
 	$(BIN)/ruff check .

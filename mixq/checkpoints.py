@@ -1,7 +1,8 @@
 """Weights for a network of the tables: from a checkpoint file, or random.
 
 A checkpoint is the ``state_dict`` of a `mixq.models.TrainingModel`, alone or under the key ``state_dict``
-beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range`` and ``quantizer``, as `save_checkpoint` writes it.
+beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range``, ``quantizer`` and ``weight_scale``, as
+`save_checkpoint` writes it.
 One whose layers have other names is matched by structure and shape (`mixq.checkpoint_matching`).
 Files come from elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
 `.safetensors` holds none.
@@ -35,7 +36,7 @@ from mixq.networks import NetworkTable, network
 from mixq.packing import WeightRange
 from mixq.quantise_module import FloatNetwork, QuantisedModule, with_state
 from mixq.quantizer_kinds import KNOWN
-from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, parameters_without_decay
+from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, WeightScale, check_weight_scale, parameters_without_decay
 from mixq.safetensors import read_safetensors
 
 MAX_BYTES = 1 << 30
@@ -57,6 +58,7 @@ def load_source(
     input_shape: tuple[int, int, int] | None = ...,
     weight_range: WeightRange | None = ...,
     quantizer: QuantizerKind | None = ...,
+    weight_scale: WeightScale | None = ...,
 ) -> NetworkModel: ...
 
 
@@ -70,6 +72,7 @@ def load_source(
     input_shape: tuple[int, int, int] | None = ...,
     weight_range: WeightRange | None = ...,
     quantizer: QuantizerKind | None = ...,
+    weight_scale: WeightScale | None = ...,
 ) -> TrainingModel: ...
 
 
@@ -82,6 +85,7 @@ def load_source(
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
+    weight_scale: WeightScale | None = None,
 ) -> TrainingModel:
     """Model of ``random:SEED`` or of a checkpoint file (`.pt`, `.pth`, `.npz`, `.safetensors`), in evaluation mode.
 
@@ -93,6 +97,7 @@ def load_source(
         weight_range: "full" or "narrow"; None takes the checkpoint's, or else "full".
         quantizer: kind of the quantisers; None takes the checkpoint's, or else "hwgq". A checkpoint without steps, of
             another kind, does for "lsq": they are learned when training goes on.
+        weight_scale: "tensor" or "channel", steps of a layer's weights; None takes the checkpoint's, or else "tensor".
 
     Raises:
         UserError: no such file or network, a file that is no checkpoint of it, wrong widths, wrong seed, images too
@@ -103,6 +108,7 @@ def load_source(
         if not (seed.isascii() and seed.isdigit() and len(seed) <= 9):
             raise UserError(f"the seed of random:SEED must be an integer from 0 to 999999999, not {seed!r}")
         table = _table(network_name, input_shape)
+        _check_scale(weight_scale, quantizer)
         return random_model(
             table,
             int(seed),
@@ -110,6 +116,7 @@ def load_source(
             act_bits=act_bits,
             weight_range="full" if weight_range is None else weight_range,
             quantizer="hwgq" if quantizer is None else quantizer,
+            weight_scale="tensor" if weight_scale is None else weight_scale,
         )
     return load_checkpoint(
         source,
@@ -119,6 +126,7 @@ def load_source(
         input_shape=input_shape,
         weight_range=weight_range,
         quantizer=quantizer,
+        weight_scale=weight_scale,
     )
 
 
@@ -132,6 +140,7 @@ def load_checkpoint(
     input_shape: tuple[int, int, int] | None = ...,
     weight_range: WeightRange | None = ...,
     quantizer: QuantizerKind | None = ...,
+    weight_scale: WeightScale | None = ...,
 ) -> NetworkModel: ...
 
 
@@ -145,6 +154,7 @@ def load_checkpoint(
     input_shape: tuple[int, int, int] | None = ...,
     weight_range: WeightRange | None = ...,
     quantizer: QuantizerKind | None = ...,
+    weight_scale: WeightScale | None = ...,
 ) -> TrainingModel: ...
 
 
@@ -157,6 +167,7 @@ def load_checkpoint(
     input_shape: tuple[int, int, int] | None = None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
+    weight_scale: WeightScale | None = None,
 ) -> TrainingModel:
     """Model of a checkpoint file, in evaluation mode; parameters as in `load_source`.
 
@@ -176,7 +187,13 @@ def load_checkpoint(
         act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
         weight_range = weight_range if weight_range is not None else _weight_range(path, content)
         quantizer = quantizer if quantizer is not None else _quantizer(path, content)
+        stored = _weight_scale(path, content)
+        learned = any(".weight_quantizer.learned." in name for name in state)
+        if learned and weight_scale not in (None, stored):
+            raise UserError(f"{path} has learned steps for weight scale {stored}, not {weight_scale}; leave it out")
+        weight_scale = stored if weight_scale is None else weight_scale
     table = _table(network_name, input_shape)
+    _check_scale(weight_scale, quantizer)
     is_float = False
     if isinstance(table, FloatNetwork) and "weight_bits" not in content and table.holds(state):
         # The weights of the float module itself, from before it was quantised.
@@ -187,6 +204,7 @@ def load_checkpoint(
         act_bits=act_bits,
         weight_range="full" if weight_range is None else weight_range,
         quantizer="hwgq" if quantizer is None else quantizer,
+        weight_scale="tensor" if weight_scale is None else weight_scale,
     )
     if not is_float:
         _load_state(model, state, path)
@@ -194,7 +212,7 @@ def load_checkpoint(
 
 
 def save_checkpoint(model: TrainingModel, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` to ``path`` (`.pt`), whole or not at all: weights, name, widths, weight range, quantizer."""
+    """Write ``model`` to ``path`` (`.pt`), whole or not at all: weights, name, widths, kind of quantisers."""
     buffer = io.BytesIO()
     content = {
         "network": model.table.name,
@@ -202,6 +220,7 @@ def save_checkpoint(model: TrainingModel, path: str | os.PathLike[str]) -> None:
         "act_bits": list(model.act_bits),
         "weight_range": model.weight_range,
         "quantizer": model.quantizer,
+        "weight_scale": model.weight_scale,
         "state_dict": {key: value.detach().cpu() for key, value in model.state_dict().items()},
     }
     torch.save(content, buffer)
@@ -217,6 +236,7 @@ def random_model(
     act_bits: Sequence[int] | None = ...,
     weight_range: WeightRange = ...,
     quantizer: QuantizerKind = ...,
+    weight_scale: WeightScale = ...,
 ) -> NetworkModel: ...
 
 
@@ -229,6 +249,7 @@ def random_model(
     act_bits: Sequence[int] | None = ...,
     weight_range: WeightRange = ...,
     quantizer: QuantizerKind = ...,
+    weight_scale: WeightScale = ...,
 ) -> TrainingModel: ...
 
 
@@ -240,6 +261,7 @@ def random_model(
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "hwgq",
+    weight_scale: WeightScale = "tensor",
 ) -> TrainingModel:
     """Model of a network, by name or table, with random weights, in evaluation mode.
 
@@ -256,7 +278,12 @@ def random_model(
     table = network(network_name) if isinstance(network_name, str) else network_name
     with torch.random.fork_rng(devices=[]):  # the builder draws weights, which are replaced below
         model = build_model(
-            table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+            table,
+            weight_bits=weight_bits,
+            act_bits=act_bits,
+            weight_range=weight_range,
+            quantizer=quantizer,
+            weight_scale=weight_scale,
         )
     random = np.random.default_rng(seed)
     for module in model.modules():
@@ -359,6 +386,23 @@ def _quantizer(path: Path, content: Mapping[str, Any]) -> QuantizerKind:
         if value == kind:
             return kind
     raise UserError(f"{path}: quantizer must be {KNOWN}, not {value!r}; save the checkpoint again")
+
+
+def _check_scale(weight_scale: WeightScale | None, quantizer: QuantizerKind | None) -> None:
+    """UserError where quantisers of a kind know no such steps."""
+    try:
+        check_weight_scale("weight scale", weight_scale or "tensor", quantizer or "hwgq")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _weight_scale(path: Path, content: Mapping[str, Any]) -> WeightScale:
+    """Whether the channels of a checkpoint's weights have steps of their own; old ones do not say it: one for all."""
+    value = content.get("weight_scale", "tensor")
+    for name in get_args(WeightScale):
+        if value == name:
+            return name
+    raise UserError(f"{path}: weight_scale must be tensor or channel, not {value!r}; save the checkpoint again")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -164,7 +164,7 @@ def measure_conversion(
         if classify:
             with torch.no_grad():
                 scores = model(pixels.float() / 2**PIXEL_BITS)
-            integers = made[converted.traced.output]
+            integers = comparison.scores(made)
             predictions.append(torch.stack([scores.flatten(1).argmax(1), integers.flatten(1).argmax(1)]))
     return ConversionReport(
         samples=len(samples),
@@ -276,6 +276,15 @@ class _Comparison:
             outside_bound=int(outside.sum()),
             different_float32=int((quick.codes(single).to(torch.int64) != integer).sum()),
         )
+
+    def scores(self, made: dict[str, Tensor]) -> Tensor:
+        """The output's integers, in units of their steps where channels have different ones."""
+        path = self._converted.traced.output
+        value = self._converted.expressions.values[path]
+        if not isinstance(value, Terms):
+            return made[path]
+        step, _ = self._errors.of_sums(value)
+        return made[path] if len(step) == 1 else made[path] * along(step, made[path])
 
     def outputs(self, made: dict[str, Tensor], pixels: Tensor) -> OutputDifference:
         """Compare the integers of the output, where these are sums; codes have been compared before."""

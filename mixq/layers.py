@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mixq.errors import UserError
 from mixq.folding import Affine, FloatArray
 from mixq.packing import WeightRange
-from mixq.quantizers import ActivationQuantizerBase, QuantizerKind, make_weight_quantizer
+from mixq.quantizers import ActivationQuantizerBase, QuantizerKind, WeightScale, make_weight_quantizer
 
 
 class QuantConv2d(nn.Conv2d):
@@ -24,6 +24,7 @@ class QuantConv2d(nn.Conv2d):
             but for the padding.
         weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
             `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
+        weight_scale: "tensor" for one step, "channel" for one of each output channel.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class QuantConv2d(nn.Conv2d):
         bias: bool = False,
         weight_range: WeightRange = "full",
         quantizer: QuantizerKind = "hwgq",
+        weight_scale: WeightScale = "tensor",
     ) -> None:
         super().__init__(
             in_channels,
@@ -51,7 +53,8 @@ class QuantConv2d(nn.Conv2d):
             groups=groups,
             bias=bias,
         )
-        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range)
+        channels = out_channels if weight_scale == "channel" else None
+        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range, channels=channels)
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve ``input`` (N, C_in, H, W) with the quantised weights."""
@@ -65,6 +68,7 @@ class QuantLinear(nn.Linear):
         in_features, out_features, bias: as in `torch.nn.Linear`; inputs of an image come in C, H, W order.
         weight_bits: width of a weight, 1..8. weight_range: "full" or "narrow", see
             `mixq.quantizers.WeightQuantizerBase`. quantizer: "hwgq" or "lsq".
+        weight_scale: "tensor" for one step, "channel" for one of each output channel.
     """
 
     def __init__(
@@ -76,9 +80,11 @@ class QuantLinear(nn.Linear):
         bias: bool = True,
         weight_range: WeightRange = "full",
         quantizer: QuantizerKind = "hwgq",
+        weight_scale: WeightScale = "tensor",
     ) -> None:
         super().__init__(in_features, out_features, bias=bias)
-        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range)
+        channels = out_features if weight_scale == "channel" else None
+        self.weight_quantizer = make_weight_quantizer(quantizer, weight_bits, weight_range, channels=channels)
 
     def forward(self, input: Tensor) -> Tensor:
         """Multiply ``input`` (N, in_features) with the quantised weights."""
@@ -124,8 +130,8 @@ class Add(nn.Module):
         return sum(inputs[1:], inputs[0])
 
 
-def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tensor, float]:
-    """Codes of a layer's weights, an int64 tensor of their shape, and their step.
+def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tensor, float | FloatArray]:
+    """Codes of a layer's weights, an int64 tensor of their shape, and their step: a number, or (C,) for channels.
 
     ``name`` is what the error calls the layer.
 
@@ -136,7 +142,8 @@ def quantised_weights(layer: QuantConv2d | QuantLinear, name: str) -> tuple[Tens
     if problem:
         raise UserError(f"layer {name}: {problem}; retrain it or repair the checkpoint")
     codes = layer.weight_quantizer.codes(layer.weight)
-    return codes.to(torch.int64), float(layer.weight_quantizer.step(layer.weight))
+    step = layer.weight_quantizer.step(layer.weight)
+    return codes.to(torch.int64), float(step) if step.ndim == 0 else _float64(step)
 
 
 def activation_step(quantizer: ActivationQuantizerBase, name: str) -> float:

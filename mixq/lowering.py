@@ -204,9 +204,10 @@ class _Lowering:
         before = self.tensors[source]
         size = term.window.rows, term.window.columns
         sums = SumPool("s", source, "t", kernel=size).sum_format(before.format)
-        scale = before.scale
-        assert isinstance(scale, float)
-        return self.append(SumPool, term.window.path, (source,), sums, scale / (size[0] * size[1]), kernel=size)
+        scale, count = before.scale, size[0] * size[1]
+        assert scale is not None
+        mean = tuple(own / count for own in scale) if isinstance(scale, tuple) else scale / count
+        return self.append(SumPool, term.window.path, (source,), sums, mean, kernel=size)
 
     def added(self, path: str, sources: list[str], factors: IntArray) -> str:
         node = Add("sum", tuple(sources), "t", multipliers=factors)

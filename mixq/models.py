@@ -26,8 +26,10 @@ from mixq.packing import WeightRange
 from mixq.quantise_module import FloatNetwork, QuantisedModule
 from mixq.quantizers import (
     QuantizerKind,
+    WeightScale,
     check_quantizer,
     check_weight_range,
+    check_weight_scale,
     layer_weight_range,
     make_activation_quantizer,
     make_image_quantizer,
@@ -78,6 +80,7 @@ class NetworkModel(StepModel):
     Attributes:
         table: the network's table. weight_bits, act_bits: width of every weighted layer. weight_range: "full", or
         "narrow" where layers of 4 bits or more do without the most negative weight. quantizer: kind of the quantisers.
+        weight_scale: "tensor" where the weights of a layer have one step, "channel" where each output channel has one.
     """
 
     def __init__(
@@ -88,16 +91,19 @@ class NetworkModel(StepModel):
         act_bits: Sequence[int] | None = None,
         weight_range: WeightRange = "full",
         quantizer: QuantizerKind = "hwgq",
+        weight_scale: WeightScale = "tensor",
     ) -> None:
         resolved_weights = table.resolve_weight_bits(weight_bits)
         resolved_acts = table.resolve_act_bits(act_bits)
         check_weight_range("weight_range", weight_range)
         check_quantizer("quantizer", quantizer)
-        super().__init__(table, _modules(table, resolved_weights, resolved_acts, weight_range, quantizer))
+        check_weight_scale("weight_scale", weight_scale, quantizer)
+        super().__init__(table, _modules(table, resolved_weights, resolved_acts, weight_range, quantizer, weight_scale))
         self.weight_bits = resolved_weights
         self.act_bits = resolved_acts
         self.weight_range: WeightRange = weight_range
         self.quantizer: QuantizerKind = quantizer
+        self.weight_scale: WeightScale = weight_scale
 
 
 class FloatModel(StepModel):
@@ -125,6 +131,7 @@ def build_model(
     act_bits: Sequence[int] | None = ...,
     weight_range: WeightRange = ...,
     quantizer: QuantizerKind = ...,
+    weight_scale: WeightScale = ...,
 ) -> NetworkModel: ...
 
 
@@ -136,6 +143,7 @@ def build_model(
     act_bits: Sequence[int] | None = ...,
     weight_range: WeightRange = ...,
     quantizer: QuantizerKind = ...,
+    weight_scale: WeightScale = ...,
 ) -> TrainingModel: ...
 
 
@@ -146,13 +154,14 @@ def build_model(
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "hwgq",
+    weight_scale: WeightScale = "tensor",
 ) -> TrainingModel:
     """Build the training model of ``table`` with these widths (None: the table's defaults); a float module keeps its
     weights.
 
     In the range "narrow" layers of 4 bits or more do without the most negative weight; those of 2 and 3 bits keep it.
     The quantisers are of the kind "hwgq", with fixed steps, "lsq", with learned ones, or "dorefa" or "dorefa-pow2", as
-    published checkpoints have them.
+    published checkpoints have them. weight_scale: "channel" for a step of each output channel, of "hwgq" and "lsq".
 
     Raises:
         UserError: wrong number or values of the widths.
@@ -160,10 +169,19 @@ def build_model(
     """
     if isinstance(table, FloatNetwork):
         return table.quantised(
-            weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+            weight_bits=weight_bits,
+            act_bits=act_bits,
+            weight_range=weight_range,
+            quantizer=quantizer,
+            weight_scale=weight_scale,
         )
     return NetworkModel(
-        table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+        table,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        weight_range=weight_range,
+        quantizer=quantizer,
+        weight_scale=weight_scale,
     )
 
 
@@ -179,10 +197,16 @@ def quantised_model(
     act_bits: Sequence[int] | None = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "hwgq",
+    weight_scale: WeightScale = "tensor",
 ) -> NetworkModel:
     """The training model with the weights and batch norms of a float one; other arguments as of `build_model`."""
     made = build_model(
-        model.table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer
+        model.table,
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        weight_range=weight_range,
+        quantizer=quantizer,
+        weight_scale=weight_scale,
     )
     made.load_state_dict({**made.state_dict(), **model.state_dict()})
     return made
@@ -194,6 +218,7 @@ def _modules(
     act_bits: tuple[int, ...],
     weight_range: WeightRange,
     quantizer: QuantizerKind,
+    weight_scale: WeightScale,
 ) -> OrderedDict[str, nn.Module]:
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     sources = table.input_shapes()
@@ -207,7 +232,7 @@ def _modules(
         elif isinstance(spec, ConvSpec | DenseSpec) and step.kind in ("conv", "dense"):
             bits = weight_bits[table.weighted_places.index(step.layer)]
             own_range = layer_weight_range(bits, weight_range)
-            modules[step.name] = _weighted(spec, sources[step.layer], bits, own_range, quantizer)
+            modules[step.name] = _weighted(spec, sources[step.layer], bits, own_range, quantizer, weight_scale)
         else:
             modules[step.name] = _plain(step, spec)
     return modules
@@ -280,6 +305,7 @@ def _weighted(
     weight_bits: int,
     weight_range: WeightRange,
     quantizer: QuantizerKind,
+    weight_scale: WeightScale,
 ) -> nn.Module:
     channels, height, width = shape
     if isinstance(spec, DenseSpec):
@@ -290,6 +316,7 @@ def _weighted(
             bias=spec.bias,
             weight_range=weight_range,
             quantizer=quantizer,
+            weight_scale=weight_scale,
         )
     return QuantConv2d(
         channels,
@@ -303,4 +330,5 @@ def _weighted(
         bias=spec.bias,
         weight_range=weight_range,
         quantizer=quantizer,
+        weight_scale=weight_scale,
     )

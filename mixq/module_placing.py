@@ -7,7 +7,6 @@ asks for, and a quantiser is put in where a layer could not read the value as it
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,81 +16,14 @@ from torch import nn
 from mixq.float_layers import as_image, convolution_padding
 from mixq.float_tracing import UNKNOWN, FloatStep, FloatTrace
 from mixq.layers import QuantConv2d, QuantLinear
+from mixq.module_values import IMAGE_STEP, JOIN_BITS, NO_RECTIFIER, Order, Placed, PlacedStep, Settings, Value
 from mixq.network_table import Shape
-from mixq.packing import WeightRange
 from mixq.quantizers import (
-    QuantizerKind,
     layer_weight_range,
     make_activation_quantizer,
     make_image_quantizer,
 )
 from mixq.tracing import INPUT
-
-JOIN_BITS = 8
-"""Width of codes that no layer with weights reads: those of means, of additions, of the output."""
-
-IMAGE_STEP = "image"
-
-Order = tuple[int, ...]
-"""Of channels: the number that each has in the float module."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Widths of the weighted layers by path, and kind and range of the quantisers."""
-
-    image_shape: Shape
-    weight_bits: Mapping[str, int]
-    act_bits: Mapping[str, int]
-    weight_range: WeightRange
-    quantizer: QuantizerKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacedStep:
-    """A module of the training model, its path, and the paths of what it reads (`INPUT` for the image)."""
-
-    path: str
-    module: nn.Module
-    reads: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """The steps of a training model, its output's path, and a line for each layer that cannot be where it is."""
-
-    steps: tuple[PlacedStep, ...]
-    output: str
-    problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """A tensor of the training model.
-
-    path: of the step that gives it. shape: (C, H, W), flattened or not. codes: whether it holds codes. bare: whether it
-    is a weighted layer's own output. moved: kinds of the steps that moved it since it was computed. rectifiers: slope
-    and greatest value of each of its parts. terms: layers whose sums it adds. positive: whether it is never negative.
-    order: of its channels, None where it is the float module's. padding: (left, right, top, bottom) zeros that the
-    layer behind is to add.
-    """
-
-    path: str
-    shape: Shape
-    codes: bool = False
-    bare: bool = False
-    flat: bool = False
-    moved: frozenset[str] = frozenset()
-    rectifiers: frozenset[tuple[float, float]] = frozenset({(1.0, math.inf)})
-    terms: int = 1
-    positive: bool = False
-    order: Order | None = None
-    padding: tuple[int, ...] | None = None
-
-    @property
-    def plain(self) -> bool:
-        """Whether it is a sum that was neither rectified nor moved, or codes."""
-        return self.codes or (not self.moved and self.rectifiers == {(1.0, math.inf)})
 
 
 def placed(trace: FloatTrace, settings: Settings) -> Placed:
@@ -178,6 +110,7 @@ class _Placing:
             "bias": layer.bias is not None,
             "weight_range": layer_weight_range(bits, settings.weight_range),
             "quantizer": settings.quantizer,
+            "weight_scale": settings.weight_scale,
         }
         groups = 1
         made: QuantConv2d | QuantLinear
@@ -228,7 +161,7 @@ class _Placing:
         if value.flat and not one_pixel:
             self._refuse(step, "it reads flattened images", "put an nn.BatchNorm2d before the nn.Flatten")
         moved = value.moved - {"upsample"} - ({"flatten"} if one_pixel else set())
-        if not value.codes and (moved or value.rectifiers != {(1.0, math.inf)}):
+        if not value.codes and (moved or value.rectifiers != NO_RECTIFIER):
             value = self._join(step.reads[0], f"{step.path}_in", step)
         given: Any = step.module
         made = type(given)(given.num_features, eps=given.eps, momentum=given.momentum, affine=given.affine)
@@ -237,7 +170,7 @@ class _Placing:
             state = {name: own[list(value.order)] if own.ndim else own for name, own in state.items()}
         made.load_state_dict(state)
         path = self._append(step.path, made, (value.path,))
-        return replace(value, path=path, codes=False, bare=False, positive=False, rectifiers=_NONE)
+        return replace(value, path=path, codes=False, bare=False, positive=False, rectifiers=NO_RECTIFIER)
 
     def _rectifier(self, step: FloatStep, inputs: list[Value]) -> Value:
         (value,) = inputs
@@ -287,10 +220,10 @@ class _Placing:
         if any(value.flat and value.shape[1:] != (1, 1) for value in inputs):
             self._refuse(step, "it joins flattened images", "join them before the nn.Flatten")
         positive = all(value.positive for value in inputs)
-        ranges = {_range(own, positive) for value in inputs for own in (_NONE if value.codes else value.rectifiers)}
+        ranges = {_range(own, positive) for value in inputs for own in value.rectifiers}
         parts = [
             self._join(source, f"{step.path}_in", step)
-            if len(ranges) > 1 and not value.codes and value.rectifiers != _NONE
+            if len(ranges) > 1 and not value.codes and value.rectifiers != NO_RECTIFIER
             else value
             for source, value in zip(step.reads, inputs, strict=True)
         ]
@@ -304,7 +237,7 @@ class _Placing:
             order = tuple(joined)
         path = self._append(step.path, step.module, tuple(part.path for part in parts))
         shape = sum(part.shape[0] for part in parts), *parts[0].shape[1:]
-        rectifiers = frozenset(own for part in parts for own in (_NONE if part.codes else part.rectifiers))
+        rectifiers = frozenset(own for part in parts for own in part.rectifiers)
         return Value(
             path=path,
             shape=shape,
@@ -397,7 +330,7 @@ class _Placing:
             kind = "lsq"
         module = make_activation_quantizer(kind, bits, signed=not value.positive)
         path = self._append(name, module, (value.path,))
-        return replace(value, path=path, codes=True, bare=False, moved=frozenset(), rectifiers=_NONE, terms=1)
+        return replace(value, path=path, codes=True, bare=False, moved=frozenset(), rectifiers=NO_RECTIFIER, terms=1)
 
     # The float module's graph.
 
@@ -441,9 +374,11 @@ class _Placing:
         return f"the output, {step.label}"
 
 
-_NONE: frozenset[tuple[float, float]] = frozenset({(1.0, math.inf)})
 _MOVES = ("max_pool", "flatten", "space_to_depth", "pixel_unshuffle", "upsample")
-_ATTRIBUTES = {"table", "weight_bits", "act_bits", "weight_range", "quantizer", "input_shape", "_steps", "_output"}
+_ATTRIBUTES = {
+    *("table", "weight_bits", "act_bits", "weight_range", "quantizer", "weight_scale", "input_shape"),
+    *("_steps", "_output"),
+}
 
 
 def _range(rectifier: tuple[float, float], positive: bool) -> tuple[bool, float]:

@@ -21,7 +21,7 @@ from mixq.data.registry import Progress
 from mixq.errors import UserError
 from mixq.networks import MAX_BITS, MIN_BITS, NetworkTable, network
 from mixq.packing import RESIDUE_BITS, WeightRange
-from mixq.quantizer_kinds import QuantizerKind
+from mixq.quantizer_kinds import QuantizerKind, WeightScale, check_weight_scale
 from mixq.train_config import TrainConfig
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Project:
         input_shape: (C, H, W) of an image; the network's own by default.
         layers: widths of some layers, by name.
         data, board, budget: see the classes; the board is a name or the path of a board file.
-        quantizer, weight_range: of the network, see `mixq.models.build_model`.
+        quantizer, weight_range, weight_scale: of the network, see `mixq.models.build_model`.
         seed: of the search and of the training.
         search, train: how widths are searched and how the network is trained.
     """
@@ -202,6 +202,7 @@ class Project:
     budget: Budget = field(default_factory=Budget)
     quantizer: QuantizerKind = "lsq"
     weight_range: WeightRange = "narrow"
+    weight_scale: WeightScale = "tensor"
     seed: int = 0
     search: SearchChoice = field(default_factory=SearchChoice)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -218,6 +219,7 @@ class Project:
             raise ValueError(f"model must be package.module:factory, not {self.model!r}")
         if self.input_shape is not None and min(self.input_shape) < 1:
             raise ValueError(f"input_shape must be three positive numbers, not {list(self.input_shape)!r}")
+        check_weight_scale("weight_scale", self.weight_scale, self.quantizer)
         if self.seed < 0:
             raise ValueError(f"seed must not be negative, not {self.seed!r}")
         for name in ("search", "train"):

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from mixq.errors import UserError
 from mixq.float_layers import as_image
 from mixq.float_tracing import FloatTrace, trace_float
-from mixq.module_placing import PlacedStep, Settings, placed
+from mixq.module_placing import placed
+from mixq.module_values import PlacedStep, Settings
 from mixq.network_table import MAX_BITS, MIN_BITS, LayerCounts, Shape
 from mixq.networks import network_names
 from mixq.packing import WeightRange
-from mixq.quantizers import QuantizerKind, check_quantizer, check_weight_range
+from mixq.quantizers import QuantizerKind, WeightScale, check_quantizer, check_weight_range, check_weight_scale
 from mixq.tracing import INPUT
 
 OUTER_BITS, INNER_BITS = 8, 4
@@ -40,8 +41,8 @@ class QuantisedModule(nn.Module):
     Submodules have the paths that they have in the float module, quantisers ``<layer>_in``.
 
     Attributes:
-        table: the float module. weight_bits, act_bits: width of every weighted layer. weight_range, quantizer: see
-            `mixq.models.build_model`.
+        table: the float module. weight_bits, act_bits: width of every weighted layer. weight_range, quantizer,
+            weight_scale: see `mixq.models.build_model`.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class QuantisedModule(nn.Module):
         act_bits: tuple[int, ...],
         weight_range: WeightRange,
         quantizer: QuantizerKind,
+        weight_scale: WeightScale,
     ) -> None:
         super().__init__()
         for step in steps:
@@ -64,6 +66,7 @@ class QuantisedModule(nn.Module):
         self.weight_bits, self.act_bits = weight_bits, act_bits
         self.weight_range: WeightRange = weight_range
         self.quantizer: QuantizerKind = quantizer
+        self.weight_scale: WeightScale = weight_scale
 
     @property
     def input_shape(self) -> Shape:
@@ -113,7 +116,7 @@ class FloatNetwork:
     def trace(self) -> FloatTrace:
         """The module's layers. UserError, all in one, where some have no integer form."""
         found = trace_float(self.module, self.image_shape)
-        structure = placed(found, self._settings(found, None, None, "full", "hwgq")).problems
+        structure = placed(found, self._settings(found, None, None)).problems
         problems = (*found.problems, *structure)
         if problems:
             raise UserError(f"{self.name} cannot be quantised: {'; '.join(dict.fromkeys(problems))}")
@@ -157,12 +160,19 @@ class FloatNetwork:
         act_bits: Bits = None,
         weight_range: WeightRange = "full",
         quantizer: QuantizerKind = "hwgq",
+        weight_scale: WeightScale = "tensor",
     ) -> QuantisedModule:
         """The training model, with copies of the module's weights; see `quantise_module`."""
         check_weight_range("weight_range", weight_range)
         check_quantizer("quantizer", quantizer)
+        check_weight_scale("weight_scale", weight_scale, quantizer)
         trace = self.trace
-        settings = self._settings(trace, weight_bits, act_bits, weight_range, quantizer)
+        settings = replace(
+            self._settings(trace, weight_bits, act_bits),
+            weight_range=weight_range,
+            quantizer=quantizer,
+            weight_scale=weight_scale,
+        )
         found = placed(trace, settings)
         if found.problems:
             raise UserError(f"{self.name} cannot be quantised: {'; '.join(dict.fromkeys(found.problems))}")
@@ -174,6 +184,7 @@ class FloatNetwork:
             act_bits=tuple(settings.act_bits.values()),
             weight_range=weight_range,
             quantizer=quantizer,
+            weight_scale=weight_scale,
         )
 
     def holds(self, state: Mapping[str, Any]) -> bool:
@@ -183,16 +194,15 @@ class FloatNetwork:
         fits = all(getattr(state[name], "shape", None) == own[name].shape for name in needed & set(state))
         return fits and needed <= set(state) <= set(own)
 
-    def _settings(
-        self, trace: FloatTrace, weights: Bits, acts: Bits, weight_range: WeightRange, quantizer: QuantizerKind
-    ) -> Settings:
+    def _settings(self, trace: FloatTrace, weights: Bits, acts: Bits) -> Settings:
         names = _weighted_names(trace)
         return Settings(
             image_shape=self.image_shape,
             weight_bits=dict(zip(names, _resolved(self.name, trace, "weight", weights), strict=True)),
             act_bits=dict(zip(names, _resolved(self.name, trace, "act", acts), strict=True)),
-            weight_range=weight_range,
-            quantizer=quantizer,
+            weight_range="full",
+            quantizer="hwgq",
+            weight_scale="tensor",
         )
 
 
@@ -204,6 +214,7 @@ def quantise_module(
     act_bits: Bits = None,
     weight_range: WeightRange = "full",
     quantizer: QuantizerKind = "lsq",
+    weight_scale: WeightScale = "tensor",
 ) -> QuantisedModule:
     """The training model of a float module, with copies of its weights; `mixq.lowering.lower` takes it.
 
@@ -214,7 +225,7 @@ def quantise_module(
         weight_bits, act_bits: 2..8, of each weighted layer's weights and input: one for all, one for each in the order
             of the data, or by path for some. Defaults: 8 for images, for weights of the first, the last and depthwise
             layers and the last one's input, 4 for others.
-        weight_range, quantizer: see `mixq.models.build_model`.
+        weight_range, quantizer, weight_scale: see `mixq.models.build_model`.
 
     Raises:
         UserError: layers without an integer form, all in one line with what to write instead; wrong widths; no shape.
@@ -226,7 +237,13 @@ def quantise_module(
     ((6, 8), (8, 8), (2, 10))
     """
     network = FloatNetwork.of(module, input_shape)
-    return network.quantised(weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer=quantizer)
+    return network.quantised(
+        weight_bits=weight_bits,
+        act_bits=act_bits,
+        weight_range=weight_range,
+        quantizer=quantizer,
+        weight_scale=weight_scale,
+    )
 
 
 def with_state(network: FloatNetwork, state: Mapping[str, Any]) -> FloatNetwork:

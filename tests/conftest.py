@@ -95,6 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.user_properties.extend(("simulator", name) for name in sorted(simulators_of(item)))
+    # Files that take long begin first: no process is left alone with one when the others have ended.
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:

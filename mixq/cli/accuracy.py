@@ -120,7 +120,12 @@ def metric_words(metric: str, value: float) -> str:
 def integers_metric(graph: Graph, outputs: npt.NDArray[np.int64], samples: Samples | BoxSamples) -> float:
     """Mean of the samples' metric, 0..1, of final integers (N, C, H, W): whoever computed them, the same bits."""
     if isinstance(samples, Samples):
-        return float((outputs.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
+        scales = graph.tensor(graph.output).channel_scales
+        if scales is None or len(set(scales)) == 1:
+            values: npt.NDArray[Any] = outputs
+        else:  # integers of channels of different steps do not compare
+            values = outputs * np.array(scales)[:, None, None]
+        return float((values.reshape(len(samples), -1).argmax(1) == samples.labels).mean())
     truth = AnchorGrid().pixels(samples.boxes, *outputs.shape[2:])
     return float(iou(found_boxes(graph, outputs), truth).mean())
 

@@ -44,6 +44,7 @@ def import_network(
     act_bits: options.ActBits = None,
     weight_range: options.WeightRangeName = None,
     quantizer: options.QuantizerName = None,
+    weight_scale: options.WeightScaleName = None,
     channel_order: options.ChannelOrderName = None,
     images: Annotated[
         Path | None,
@@ -66,6 +67,7 @@ def import_network(
     if onnx or Path(source).is_dir():
         given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
         given |= {"--weight-range": weight_range, "--quantizer": quantizer, "--channel-order": channel_order}
+        given |= {"--weight-scale": weight_scale}
         unused = [name for name, value in given.items() if value is not None]
         if unused:
             place = "file" if onnx else "folder"
@@ -80,6 +82,7 @@ def import_network(
             act_bits=acts,
             weight_range=weight_range,
             quantizer=quantizer,
+            weight_scale=weight_scale,
         )
         told: dict[str, str] = {} if channel_order is None else {"channel_order": channel_order}
         graph = _import_model(model, folder, models.checkpoint_origin(source), images, told)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mixq.data import Samples
     from mixq.models import TrainingModel
     from mixq.packing import WeightRange
-    from mixq.quantizer_kinds import QuantizerKind
+    from mixq.quantizer_kinds import QuantizerKind, WeightScale
 
 Shape = tuple[int, int, int]
 
@@ -45,11 +45,12 @@ def load_model(
     act_bits: list[int] | None,
     weight_range: WeightRange | None = None,
     quantizer: QuantizerKind | None = None,
+    weight_scale: WeightScale | None = None,
 ) -> TrainingModel:
     """The model of ``random:SEED`` or of a checkpoint, for images of ``input_shape`` (None: the network's own).
 
     network: name of one of MixQ's, or "package.module:factory".
-    weight_range, quantizer: None takes the checkpoint's, or else "full" and "hwgq".
+    weight_range, quantizer, weight_scale: None takes the checkpoint's, or else "full", "hwgq" and "tensor".
 
     Raises UserError for what cannot be had.
     """
@@ -65,6 +66,7 @@ def load_model(
         input_shape=input_shape,
         weight_range=weight_range,
         quantizer=quantizer,
+        weight_scale=weight_scale,
     )
 
 
@@ -176,4 +178,5 @@ def _metadata(model: TrainingModel, origin: str) -> dict[str, str]:
         "weight_bits": ",".join(map(str, model.weight_bits)),
         "act_bits": ",".join(map(str, model.act_bits)),
         "quantizer": model.quantizer,
+        **({"weight_scale": model.weight_scale} if model.weight_scale != "tensor" else {}),
     }

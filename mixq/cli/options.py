@@ -11,7 +11,7 @@ import typer
 
 from mixq.errors import UserError
 from mixq.packing import WeightRange
-from mixq.quantizer_kinds import QUANTIZER_KINDS, QuantizerKind
+from mixq.quantizer_kinds import QUANTIZER_KINDS, QuantizerKind, WeightScale
 
 BuildDir = Annotated[Path, typer.Argument(metavar="BUILD_DIR", help="The build folder, e.g. build/quickstart.")]
 
@@ -36,6 +36,16 @@ WeightBits = Annotated[
 ActBits = Annotated[
     str | None,
     typer.Option("--act-bits", metavar="A,A,...", help="Width of every layer's input, or one width for all."),
+]
+
+WeightScaleName = Annotated[
+    WeightScale | None,
+    typer.Option(
+        "--weight-scale",
+        metavar="tensor|channel",
+        help="One step for a layer's weights, or one for each of its output channels; by default the checkpoint's, "
+        "or else tensor.",
+    ),
 ]
 
 WeightRangeName = Annotated[

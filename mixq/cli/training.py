@@ -166,12 +166,15 @@ def _trained(
 
     settings = {"network": table.name, "weight_bits": list(widths.weight_bits), "act_bits": list(widths.act_bits)}
     settings |= {"quantizer": project.quantizer, "weight_range": project.weight_range}
+    if project.weight_scale != "tensor":
+        settings["weight_scale"] = project.weight_scale
     model = build_model(
         table,
         weight_bits=widths.weight_bits,
         act_bits=widths.act_bits,
         weight_range=project.weight_range,
         quantizer=project.quantizer,
+        weight_scale=project.weight_scale,
     )
     cycles = widths.predicted.get("cycles")
     known = {"cycles": float(cycles)} if isinstance(cycles, int | float) else {}

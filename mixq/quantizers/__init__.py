@@ -15,6 +15,8 @@ narrow         clamp(round(w / s), -2^(b-1) + 1, 2^(b-1) - 1)  as of weights
 activations    round(clamp(x, 0, s * (2^b - 1)) / s)           1 inside the clamp, else 0
 image          floor(pixel / 256 * 2^b), i.e. pixel >> (8-b)   1 everywhere
 =============  ==============================================  ========================
+
+The step of weights is one for a layer, or one for each of its output channels (`WeightScale`).
 """
 
 from __future__ import annotations
@@ -22,7 +24,13 @@ from __future__ import annotations
 from torch import nn
 
 from mixq.packing import WeightRange
-from mixq.quantizer_kinds import QUANTIZER_KINDS, QuantizerKind, check_quantizer
+from mixq.quantizer_kinds import (
+    QUANTIZER_KINDS,
+    QuantizerKind,
+    WeightScale,
+    check_quantizer,
+    check_weight_scale,
+)
 from mixq.quantizers.base import (
     ActivationQuantizerBase,
     WeightQuantizerBase,
@@ -51,9 +59,11 @@ __all__ = [
     "QuantizerKind",
     "WeightQuantizer",
     "WeightQuantizerBase",
+    "WeightScale",
     "check_bits",
     "check_quantizer",
     "check_weight_range",
+    "check_weight_scale",
     "layer_weight_range",
     "make_activation_quantizer",
     "make_image_quantizer",
@@ -63,15 +73,20 @@ __all__ = [
 ]
 
 
-def make_weight_quantizer(kind: QuantizerKind, bits: int, weight_range: WeightRange = "full") -> WeightQuantizerBase:
+def make_weight_quantizer(
+    kind: QuantizerKind, bits: int, weight_range: WeightRange = "full", *, channels: int | None = None
+) -> WeightQuantizerBase:
     """A new quantiser of weights of ``bits``, 2..8 ("hwgq": 1..8).
 
+    channels: output channels, where each has a step of its own ("hwgq" and "lsq"); None for one step.
+
     Raises:
-        TypeError, ValueError: no such kind, width or range.
+        TypeError, ValueError: no such kind, width or range; steps of channels for "dorefa".
     """
-    if check_quantizer("kind", kind) in ("dorefa", "dorefa-pow2"):
+    check_weight_scale("weight_scale", "tensor" if channels is None else "channel", check_quantizer("kind", kind))
+    if kind in ("dorefa", "dorefa-pow2"):
         return DoReFaWeightQuantizer(bits, weight_range, power_of_two=kind == "dorefa-pow2")
-    return (LSQWeightQuantizer if kind == "lsq" else WeightQuantizer)(bits, weight_range)
+    return (LSQWeightQuantizer if kind == "lsq" else WeightQuantizer)(bits, weight_range, channels)
 
 
 def make_activation_quantizer(kind: QuantizerKind, bits: int, *, signed: bool = False) -> ActivationQuantizerBase:

@@ -55,9 +55,17 @@ def widened(value: Tensor) -> Tensor:
 
 
 def weight_multiples(weight: Tensor, step: Tensor) -> Tensor:
-    """``weight / step``, rounded to the nearest integers, ties to even: float64, a new tensor."""
+    """``weight / step``, rounded to the nearest integers, ties to even: float64, a new tensor.
+
+    ``step``: a scalar, or (C,) for the output channels, the first axis of the weights.
+    """
     # The conversion may return the weights themselves; the quotient is new, so what follows may overwrite it.
-    return (weight.detach().double() / step).round_()
+    return (weight.detach().double() / along_channels(step, weight)).round_()
+
+
+def along_channels(step: Tensor, weight: Tensor) -> Tensor:
+    """A step beside weights (C, ...): (C, 1, ...) of (C,); a scalar as it is."""
+    return step if step.ndim == 0 else step.reshape(-1, *(1,) * (weight.ndim - 1))
 
 
 class WeightQuantizerBase(nn.Module):
@@ -70,13 +78,15 @@ class WeightQuantizerBase(nn.Module):
     Parameters:
         bits: width of a weight, 1..8.
         weight_range: "full", or "narrow" for 2 bits or more; the step is the same.
+        channels: output channels C, where each has a step of its own; None for one step.
 
     Raises:
         TypeError, ValueError: ``bits`` is not an integer in 1..8; ``weight_range`` is none, or narrow for 1 bit.
     """
 
-    def __init__(self, bits: int, weight_range: WeightRange = "full") -> None:
+    def __init__(self, bits: int, weight_range: WeightRange = "full", channels: int | None = None) -> None:
         super().__init__()
+        self.channels = channels
         self.bits = check_bits("bits", bits)
         self.weight_range = check_weight_range("weight_range", weight_range)
         if self.bits == 1 and self.weight_range == "narrow":
@@ -89,7 +99,7 @@ class WeightQuantizerBase(nn.Module):
         return IntFormat(self.bits, signed=True, low=-high if self._is_narrow else None)
 
     def step(self, weight: Tensor) -> Tensor:
-        """Step for this tensor: a float64 scalar tensor, detached."""
+        """Step for this tensor: a float64 scalar tensor, or (C,) for channels, detached."""
         raise NotImplementedError
 
     def problem(self, weight: Tensor) -> str:
@@ -108,7 +118,8 @@ class WeightQuantizerBase(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the width, and a range that is not full, where PyTorch prints the module."""
-        return f"bits={self.bits}" + (f", weight_range={self.weight_range}" if self._is_narrow else "")
+        channels = "" if self.channels is None else f", channels={self.channels}"
+        return f"bits={self.bits}" + (f", weight_range={self.weight_range}" if self._is_narrow else "") + channels
 
     @property
     def _is_narrow(self) -> bool:

@@ -7,13 +7,12 @@ Gradients are straight-through estimates.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mixq.quantizers.base import ActivationQuantizerBase, WeightQuantizerBase, weight_multiples, widened
+from mixq.quantizers.base import ActivationQuantizerBase, WeightQuantizerBase, along_channels, weight_multiples, widened
 
 WEIGHT_STEPS = {1: 1.596, 2: 0.996, 3: 0.586, 4: 0.336, 5: 0.190, 6: 0.106, 7: 0.059, 8: 0.032}
 """Step of a weight quantiser of 1..8 bits, in units of the weights' standard deviation."""
@@ -27,12 +26,25 @@ def weight_deviation(weight: Tensor) -> Tensor:
     return weight.detach().double().std()
 
 
+def channel_deviations(weight: Tensor) -> Tensor:
+    """Unbiased standard deviation of each output channel's weights, float64 (C,), detached.
+
+    That of the whole tensor for channels that have none: of a single weight, or of equal ones, such as zeros.
+    """
+    rows = weight.detach().double().flatten(1)
+    whole = weight_deviation(weight)
+    if rows.shape[1] < 2:
+        return whole.expand(len(rows)).clone()
+    own = rows.std(dim=1)
+    return torch.where(own > 0, own, whole)
+
+
 class _RoundWeights(torch.autograd.Function):
     """Nearest multiple of the step in [low * step, high * step], with a gradient of one; the step is detached."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-        return weight_multiples(weight, step).clamp_(low, high).mul_(step).to(weight.dtype)
+        return weight_multiples(weight, step).clamp_(low, high).mul_(along_channels(step, weight)).to(weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -58,8 +70,8 @@ class _RoundActivations(torch.autograd.Function):
 class WeightQuantizer(WeightQuantizerBase):
     """Gaussian weight quantiser: codes ``clamp(round(w / s), low, 2^(b-1) - 1)``.
 
-    The step ``s = WEIGHT_STEPS[b] * std(w)`` uses the unbiased standard deviation of the whole tensor and
-    is detached. The gradient is one inside and outside the clamp.
+    The step ``s = WEIGHT_STEPS[b] * std(w)`` uses the unbiased standard deviation of the whole tensor, or of a channel
+    (`channel_deviations`), and is detached. The gradient is one inside and outside the clamp.
 
     Parameters, raises: as of `WeightQuantizerBase`.
     """
@@ -67,12 +79,14 @@ class WeightQuantizer(WeightQuantizerBase):
     def problem(self, weight: Tensor) -> str:
         """Weights that are not finite, or all equal, which leaves the step without a value."""
         # A single weight has no standard deviation; PyTorch would warn and return NaN.
-        step = float(self.step(weight)) if weight.numel() > 1 else 0.0
-        return "" if math.isfinite(step) and step > 0 else "its weights must be finite and not all equal"
+        step = self.step(weight) if weight.numel() > 1 else torch.zeros(())
+        sound = bool((torch.isfinite(step) & (step > 0)).all())
+        return "" if sound else "its weights must be finite and not all equal"
 
     def step(self, weight: Tensor) -> Tensor:
-        """Step for this tensor: a float64 scalar tensor, detached."""
-        return weight_deviation(weight) * WEIGHT_STEPS[self.bits]
+        """Step for this tensor: a float64 scalar tensor, or (C,) for channels, detached."""
+        deviation = weight_deviation(weight) if self.channels is None else channel_deviations(weight)
+        return deviation * WEIGHT_STEPS[self.bits]
 
     def forward(self, weight: Tensor, deviation: Tensor | None = None) -> Tensor:
         """``codes * step`` in the dtype of the weights.

@@ -12,9 +12,9 @@ high or above     high                    0
 ================  ======================  ============
 
 The gradient of s is summed over the tensor and multiplied by ``1 / sqrt(N * high)``, N being the number of weights of
-the layer, or of activations of one image: then steps and weights move at rates that suit both, whatever the size of a
-batch. The first step is ``2 * mean(|v|) / sqrt(high)``; for activations the mean is that of the rectified values, since
-the quantiser is the rectifier too.
+the layer, or of the channel where each has a step, or of activations of one image: then steps and weights move at rates
+that suit both, whatever the size of a batch. The first step is ``2 * mean(|v|) / sqrt(high)``; for activations the mean
+is that of the rectified values, since the quantiser is the rectifier too.
 
 The step is a parameter, of which the absolute value counts, and `LEAST_STEP` where it is smaller than that.
 """
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from mixq.errors import UserError
 from mixq.packing import WeightRange
-from mixq.quantizers.base import ActivationQuantizerBase, WeightQuantizerBase, widened
+from mixq.quantizers.base import ActivationQuantizerBase, WeightQuantizerBase, along_channels, widened
 
 LEAST_STEP = 2.0**-24
 """Least step that is computed with; a power of two, the same in every floating-point format."""
@@ -39,10 +39,10 @@ class LearnedStep(nn.Module):
     """A step that is a parameter, and whether it has got its first value.
 
     Parameters:
-        high: highest code of the quantiser, at least 1.
+        high: highest code of the quantiser, at least 1. channels: C, for a step of each; None for one.
 
     Attributes:
-        step: the parameter, a scalar; `value` is what counts. It is better not decayed, see
+        step: the parameter, a scalar or (C,); `value` is what counts. It is better not decayed, see
             `mixq.quantizers.parameters_without_decay`.
         initialised: a buffer, 0 or 1, so that a checkpoint goes on where it stood.
     """
@@ -50,10 +50,10 @@ class LearnedStep(nn.Module):
     step: nn.Parameter
     initialised: Tensor
 
-    def __init__(self, high: int) -> None:
+    def __init__(self, high: int, channels: int | None = None) -> None:
         super().__init__()
         self.high = high
-        self.step = nn.Parameter(torch.ones(()))
+        self.step = nn.Parameter(torch.ones(() if channels is None else channels))
         self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
         # A copy of a buffer that says yes: reading one from a GPU in each forward pass would make the program wait.
         self._known = False
@@ -73,7 +73,7 @@ class LearnedStep(nn.Module):
         self._known = False
 
     def first(self, mean: Tensor) -> Tensor:
-        """First step for values of this mean magnitude, scalar, as it is stored; 1 where all values are 0."""
+        """First step for values of this mean magnitude, of its shape, as it is stored; 1 where all values are 0."""
         step = torch.where(mean > 0, 2 * mean / math.sqrt(self.high), torch.ones_like(mean))
         return step.to(self.step)
 
@@ -110,7 +110,7 @@ class _RoundToStep(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(value, parameter)
         ctx.low, ctx.high, ctx.scale = low, high, scale
-        step = positive_step(parameter).to(dtype)
+        step = along_channels(positive_step(parameter), value).to(dtype)
         # The quotient is a new tensor, which the rest may overwrite.
         return (value.to(dtype) / step).clamp_(low, high).round_().mul_(step).to(value.dtype)
 
@@ -119,7 +119,8 @@ class _RoundToStep(torch.autograd.Function):
         value, parameter = ctx.saved_tensors
         (gradient,) = gradients
         wide = widened(value)
-        ratio = (wide / positive_step(parameter).to(wide.dtype)).clamp_(ctx.low, ctx.high)
+        step = along_channels(positive_step(parameter), value)
+        ratio = (wide / step.to(wide.dtype)).clamp_(ctx.low, ctx.high)
         # 1 between the ends, 0 at them: as a number, which is several times as fast as masks are.
         inside = ratio.sub(ctx.low).mul_(ctx.high - ratio).sign_()
         of_value, of_step = None, None
@@ -129,7 +130,8 @@ class _RoundToStep(torch.autograd.Function):
             slopes = torch.round(ratio).sub_(inside.mul_(ratio)).mul_(gradient)
             # The step is the parameter's absolute value.
             sign = torch.where(parameter < 0, -1.0, 1.0)
-            of_step = (slopes.sum() * sign * ctx.scale).to(parameter.dtype)
+            total = slopes.sum() if parameter.ndim == 0 else slopes.flatten(1).sum(1)
+            of_step = (total * sign * ctx.scale).to(parameter.dtype)
         return of_value, of_step, None, None, None, None
 
 
@@ -144,26 +146,30 @@ class LSQWeightQuantizer(WeightQuantizerBase):
         learned: the step's parameter and state.
     """
 
-    def __init__(self, bits: int, weight_range: WeightRange = "full") -> None:
-        super().__init__(bits, weight_range)
+    def __init__(self, bits: int, weight_range: WeightRange = "full", channels: int | None = None) -> None:
+        super().__init__(bits, weight_range, channels)
         if bits == 1:
             raise ValueError(f"bits must be between 2 and 8 for a learned step, not {bits!r}")
-        self.learned = LearnedStep(self.format.high)
+        self.learned = LearnedStep(self.format.high, channels)
 
     def problem(self, weight: Tensor) -> str:
         """Weights or a step that are not finite."""
-        finite = bool(torch.isfinite(weight).all()) and math.isfinite(float(self.step(weight)))
+        finite = bool(torch.isfinite(weight).all()) and bool(torch.isfinite(self.step(weight)).all())
         return "" if finite else "its weights and their step must be finite"
 
     def initialise(self, weight: Tensor) -> None:
         """Find the first step for this tensor, whatever the step was before."""
-        self.learned.initialise(_mean_magnitude(weight))
+        self.learned.initialise(self._mean_magnitude(weight))
 
     def step(self, weight: Tensor) -> Tensor:
-        """Step for this tensor: a float64 scalar tensor, detached."""
+        """Step for this tensor: a float64 scalar tensor, or (C,) for channels, detached."""
         if self.learned.is_initialised:
             return self.learned.value().double()
-        return positive_step(self.learned.first(_mean_magnitude(weight))).double()
+        return positive_step(self.learned.first(self._mean_magnitude(weight))).double()
+
+    def _mean_magnitude(self, weight: Tensor) -> Tensor:
+        magnitude = weight.detach().double().abs()
+        return magnitude.mean() if self.channels is None else magnitude.flatten(1).mean(1)
 
     def step_for(self, weight: Tensor) -> Tensor:
         """What a forward pass with this tensor takes for its step: the parameter, which this may initialise."""
@@ -173,7 +179,8 @@ class LSQWeightQuantizer(WeightQuantizerBase):
 
     def gradient_scale(self, weight: Tensor) -> float:
         """What the gradient of the step is multiplied by."""
-        return 1 / math.sqrt(weight.numel() * self.format.high)
+        count = weight.numel() if self.channels is None else weight[0].numel()
+        return 1 / math.sqrt(count * self.format.high)
 
     def forward(self, weight: Tensor) -> Tensor:
         """``codes * step`` in the dtype of the weights."""
@@ -249,10 +256,6 @@ class LSQActivationQuantizer(ActivationQuantizerBase):
     def _check_initialised(self) -> None:
         if not self.learned.is_initialised:
             raise UserError("a learned step of activations has no value yet; train the network first")
-
-
-def _mean_magnitude(weight: Tensor) -> Tensor:
-    return weight.detach().double().abs().mean()
 
 
 def _mean_of_processes(value: Tensor) -> Tensor:

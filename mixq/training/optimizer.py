@@ -48,16 +48,19 @@ def make_schedule(optimizer: Optimizer, steps: int, *, warmup: int = 0) -> LRSch
 
 @contextmanager
 def limited_steps(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Context in which scalars may change by a factor of `STEP_RATIO` at most, and keep their sign.
+    """Context in which numbers may change by a factor of `STEP_RATIO` at most, and keep their sign.
 
     A quantiser's step that is carried across zero has all codes at their ends for a moment. Behind batch norm weights
     so small have gradients as much larger, and the layer may never come back.
     """
-    before = [parameter.detach().clone() for parameter in parameters]
+    before = [parameter.detach().flatten() for parameter in parameters]
+    before = [torch.cat(before)] if before else []
     yield
     if before:
         with torch.no_grad():
-            ends = torch.stack(before) * torch.tensor([[1 / STEP_RATIO], [STEP_RATIO]]).to(before[0])
+            ends = before[0] * torch.tensor([[1 / STEP_RATIO], [STEP_RATIO]]).to(before[0])
             least, most = ends.amin(0), ends.amax(0)
-            limited = torch.stack(list(parameters)).clamp(least, most)
-            torch._foreach_copy_(list(parameters), list(limited.unbind()))
+            limited = torch.cat([parameter.flatten() for parameter in parameters]).clamp(least, most)
+            parts = limited.split([parameter.numel() for parameter in parameters])
+            shaped = [part.reshape(own.shape) for part, own in zip(parts, parameters, strict=True)]
+            torch._foreach_copy_(list(parameters), shaped)

@@ -20,7 +20,7 @@ def test_layers_compute_with_quantised_weights() -> None:
     image, vector = torch.rand(2, 2, 6, 6).double(), torch.rand(2, 8).double()
     for layer in (conv, dense):
         codes, step = quantised_weights(layer, "a")
-        assert codes.dtype == torch.int64
+        assert codes.dtype == torch.int64 and isinstance(step, float)
         if layer is conv:
             expected = F.conv2d(image, codes.double() * step, conv.bias, stride=2, padding=1)
             assert torch.equal(conv(image), expected)

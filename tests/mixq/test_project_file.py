@@ -80,6 +80,11 @@ def refusal(folder: Path, text: str) -> str:
         ("budget:\n  residue_bits: 3\n", "line 7: budget.residue_bits must be 0, 1 or 2, not 3"),
         ("budget:\n  clock_mhz: 0.0\n", "line 7: budget.clock_mhz must be positive, not 0.0"),
         ("quantizer: lq\n", "line 6: quantizer must be hwgq, lsq, dorefa or dorefa-pow2, not 'lq'"),
+        (
+            "quantizer: dorefa\nweight_scale: channel\n",
+            "line 7: weight_scale must be tensor for dorefa, whose steps the width fixes, not 'channel'",
+        ),
+        ("weight_scale: row\n", "line 6: weight_scale must be tensor or channel, not 'row'"),
         ("weight_range: wide\n", "line 6: weight_range must be full or narrow, not 'wide'"),
         ("seed: -1\n", "line 6: seed must not be negative, not -1"),
         ("model: a.b:c\n", "line 6: model must be left out where network is given, not 'a.b:c'"),

@@ -112,7 +112,7 @@ def test_weights_keep_their_names_and_the_module_its_weights() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert model.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    model.get_submodule("fc").apply(lambda layer: [own.data.zero_() for own in layer.parameters()])
+    model.get_parameter("fc.weight").data.zero_()
     assert module.fc.weight.any()
 
 

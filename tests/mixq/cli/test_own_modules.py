@@ -54,6 +54,7 @@ data: {name: digits, train_size: 640, validation_size: 64, test_size: 60}
 layers:
   conv: {weight_bits: 3}
   down: {weight_bits: 5, act_bits: 6}
+weight_scale: channel
 train: {epochs: 9, batch: 16}
 quick: {train: {epochs: 4}}
 """
@@ -80,12 +81,20 @@ def test_a_module_is_trained_tested_and_imported(folder: Path, mixq: Run) -> Non
     weights = {node.name: node.weight_format.width for node in graph.nodes if isinstance(node, Conv)}
     assert weights == {"stem_0": 8, "conv": 3, "down": 5}
     assert sum(isinstance(node, Add) for node in graph.nodes) == 1
-    assert graph.metadata["network"] == "Small"
+    assert graph.metadata["network"] == "Small" and graph.metadata["weight_scale"] == "channel"
+    # The last layer's channels have steps of their own, which classes are compared with.
+    scales = graph.tensor(graph.output).channel_scales
+    assert scales is not None and len(set(scales)) == 10
 
     outcome = mixq("test", build)
     assert outcome.status == 0, outcome.err
     accuracy = json.loads((build / "report/accuracy.json").read_text())
     assert accuracy["value"] > 0.6 and accuracy["float_value"] > 0.6  # 0.1 is chance
+    from mixq.data.digits import load_digits
+
+    part = load_digits().test.take(slice(0, 60))
+    values = run(graph, part.images).reshape(60, 10) * np.array(scales)
+    assert accuracy["value"] == (values.argmax(1) == part.labels).mean()
 
     # The run is done: nothing is trained again. The checkpoint is one to import.
     assert "training Small: done in 0." in mixq("train", "own.yaml", "--quick", "--resume").err
@@ -107,6 +116,13 @@ def test_weights_of_the_float_module_are_imported(folder: Path, mixq: Run) -> No
     codes = torch.clamp(torch.round(weight / (weight.std() * 0.032)), -128, 127)  # hwgq's step of 8 bits
     assert np.array_equal(found.weights, codes.numpy())
     assert mixq("import", "random:1", *words, "--out", "b").status == 0
+    assert mixq("import", "random:1", *words, "--weight-scale", "channel", "--out", "b").status == 0
+    graph = Graph.load(folder / "b")
+    assert isinstance(graph.tensor(graph.output).scale, tuple) and graph.metadata["weight_scale"] == "channel"
+    outcome = mixq("import", "random:1", *words, "--weight-scale", "channel", "--quantizer", "dorefa", "--out", "b")
+    assert outcome.complaint == (
+        "mixq: weight scale must be tensor for dorefa, whose steps the width fixes, not 'channel'"
+    )
     broken = {**module.state_dict(), "fc.bias": torch.full((10,), float("nan"))}
     torch.save(broken, "broken.pt")
     outcome = mixq("import", "broken.pt", *words, "--out", "c")
