@@ -1,7 +1,7 @@
-"""Every network of the tables as Verilog: a whole frame at random mixed widths, under Verilator, against the interpreter.
+"""Every network of the tables as Verilog: a whole frame at random mixed widths in Verilator against the interpreter.
 
 Small designs, a multiplier for very many products: they compile in seconds, and a frame passes through every layer's
-channels, kernels and folds, through every fork and join all the same. How wide designs of the same parts compute is held
+channels, kernels and folds, every fork and join all the same. How wide designs of the same parts compute is held
 elsewhere, layer by layer, and for UltraNet as a whole.
 """
 
@@ -30,7 +30,6 @@ SEED = 3
 
 # Name, image where it is not the table's own, most cycles a frame, arguments of the planner.
 CASES: list[tuple[str, tuple[int, int, int] | None, int, dict[str, Any]]] = [
-    ("digits_cnn", None, 4_000, {}),
     ("ds_cnn", None, 20_000, {}),
     ("resnet8", None, 100_000, {"packings": "original"}),
     ("resnet20", None, 200_000, {"constant_weights": False}),
@@ -41,14 +40,15 @@ CASES: list[tuple[str, tuple[int, int, int] | None, int, dict[str, Any]]] = [
     ("ultranet_ismart", SMALL, 60_000, {"constant_weights": False}),
     ("ultranet_bypass", SMALL, 60_000, {"constant_weights": False}),
     ("vgg_tiny", None, 600_000, {"packings": "original"}),
-    ("vgg_tiny_quarter", None, 100_000, {"constant_weights": False}),
     ("vgg_small", None, 1_200_000, {"packings": "original"}),
 ]
-FULL_SIZE = [(name, None, 2_000_000, {"constant_weights": False}) for name in ("skynet", "skynetk5", "ultranet_bypass")]
+FULL_SIZE = [(name, None, 2_000_000, {"constant_weights": False}) for name in ("skynet", "skynetk5")]
 
 
 def test_no_network_is_left_out() -> None:
-    assert sorted(case[0] for case in CASES) == list(network_names())
+    # The digits' network is simulated by the quickstart, with trained weights; a quarter of VGG-tiny is VGG-tiny's.
+    elsewhere = {"digits_cnn", "vgg_tiny_quarter"}
+    assert {case[0] for case in CASES} == set(network_names()) - elsewhere
 
 
 @pytest.mark.slow

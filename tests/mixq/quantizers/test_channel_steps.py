@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mixq.checkpoints import load_checkpoint, random_model, save_checkpoint
-from mixq.cli.accuracy import integer_metric
+from mixq.cli.accuracy import integers_metric
 from mixq.conversion import measure_conversion
 from mixq.converted import ConvertedModel
 from mixq.data import Samples
@@ -145,7 +145,7 @@ def test_depthwise_layers(kind: QuantizerKind) -> None:
         input_shape=(2, 6, 6),
         layers=(
             ConvSpec(channels=4),
-            ConvSpec(channels=4, groups=4),
+            ConvSpec(channels=4, depthwise=True),
             ConvSpec(channels=6, kernel=1, padding=0, batch_norm=False, bias=True),
             DenseSpec(units=3),
         ),
@@ -199,7 +199,7 @@ def test_classes_are_compared_by_their_values() -> None:
     integers = run(graph, found.astype(np.int64)).reshape(3, 2)
     assert (integers[:, 0] > integers[:, 1]).all()
     samples = Samples(found, np.ones(3, np.int64))
-    assert integer_metric(graph, samples) == 1.0
+    assert integers_metric(graph, run(graph, samples.images.astype(np.int64)), samples) == 1.0
     report = measure_conversion(model, samples)
     assert report.accuracy is not None and (report.accuracy.integer, report.accuracy.training) == (1.0, 1.0)
 
