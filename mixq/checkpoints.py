@@ -3,9 +3,8 @@
 A checkpoint is the ``state_dict`` of a `mixq.models.TrainingModel`, alone or under the key ``state_dict``
 beside ``network``, ``weight_bits``, ``act_bits``, ``weight_range``, ``quantizer`` and ``weight_scale``, as
 `save_checkpoint` writes it.
-One whose layers have other names is matched by structure and shape (`mixq.checkpoint_matching`).
-Files come from elsewhere and are not trusted: `.pt` is loaded without running pickled code, `.npz` without pickles, and
-`.safetensors` holds none.
+One whose layers have other names is matched by structure and shape (`mixq.checkpoint_matching`). Files are read by
+`mixq.checkpoint_files`, which trusts none.
 """
 
 from __future__ import annotations
@@ -13,18 +12,16 @@ from __future__ import annotations
 import io
 import math
 import os
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import nn
 
+from mixq.checkpoint_files import quantizer_of, read_content, text_of, weight_range_of, weight_scale_of, widths_of
 from mixq.checkpoint_matching import matched_state
 from mixq.determinism import reproducible
 from mixq.errors import UserError
@@ -35,12 +32,7 @@ from mixq.models import Network, NetworkModel, TrainingModel, build_model
 from mixq.networks import NetworkTable, network
 from mixq.packing import WeightRange
 from mixq.quantise_module import FloatNetwork, QuantisedModule, with_state
-from mixq.quantizer_kinds import KNOWN
-from mixq.quantizers import QUANTIZER_KINDS, QuantizerKind, WeightScale, check_weight_scale, parameters_without_decay
-from mixq.safetensors import read_safetensors
-
-MAX_BYTES = 1 << 30
-"""Largest checkpoint that is read."""
+from mixq.quantizers import QuantizerKind, WeightScale, check_weight_scale, parameters_without_decay
 
 RANDOM_PREFIX = "random:"
 
@@ -177,17 +169,17 @@ def load_checkpoint(
         UserError: the file is missing, too large, damaged, or does not fit the network.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_content(path)
     state = content
     key = next((name for name in _STATE_KEYS if isinstance(content.get(name), Mapping)), None)
     if key is not None:
         state = content[key]
-        network_name = _agreed(path, network_name, _text(content.get("network")))
-        weight_bits = weight_bits if weight_bits is not None else _widths(path, "weight_bits", content)
-        act_bits = act_bits if act_bits is not None else _widths(path, "act_bits", content)
-        weight_range = weight_range if weight_range is not None else _weight_range(path, content)
-        quantizer = quantizer if quantizer is not None else _quantizer(path, content)
-        stored = _weight_scale(path, content)
+        network_name = _agreed(path, network_name, text_of(content.get("network")))
+        weight_bits = weight_bits if weight_bits is not None else widths_of(path, "weight_bits", content)
+        act_bits = act_bits if act_bits is not None else widths_of(path, "act_bits", content)
+        weight_range = weight_range if weight_range is not None else weight_range_of(path, content)
+        quantizer = quantizer if quantizer is not None else quantizer_of(path, content)
+        stored = weight_scale_of(path, content)
         learned = any(".weight_quantizer.learned." in name for name in state)
         if learned and weight_scale not in (None, stored):
             raise UserError(f"{path} has learned steps for weight scale {stored}, not {weight_scale}; leave it out")
@@ -359,99 +351,12 @@ def _agreed(path: Path, given: str | Network | None, stored: str | None) -> str 
     return given
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _widths(path: Path, key: str, content: Mapping[str, Any]) -> list[int] | None:
-    value = content.get(key)
-    if value is not None and not isinstance(value, list | tuple):
-        raise UserError(f"{path}: {key} must be a list of widths, not {value!r}; save the checkpoint again")
-    return None if value is None else list(value)
-
-
-def _weight_range(path: Path, content: Mapping[str, Any]) -> WeightRange:
-    """The range that a checkpoint was trained for; old ones do not say it and mean the full one."""
-    value = content.get("weight_range", "full")
-    for name in get_args(WeightRange):
-        if value == name:
-            return name
-    raise UserError(f"{path}: weight_range must be full or narrow, not {value!r}; save the checkpoint again")
-
-
-def _quantizer(path: Path, content: Mapping[str, Any]) -> QuantizerKind:
-    """The kind of quantisers that a checkpoint was trained with; old ones do not say it and mean the fixed ones."""
-    value = content.get("quantizer", "hwgq")
-    for kind in QUANTIZER_KINDS:
-        if value == kind:
-            return kind
-    raise UserError(f"{path}: quantizer must be {KNOWN}, not {value!r}; save the checkpoint again")
-
-
 def _check_scale(weight_scale: WeightScale | None, quantizer: QuantizerKind | None) -> None:
     """UserError where quantisers of a kind know no such steps."""
     try:
         check_weight_scale("weight scale", weight_scale or "tensor", quantizer or "hwgq")
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _weight_scale(path: Path, content: Mapping[str, Any]) -> WeightScale:
-    """Whether the channels of a checkpoint's weights have steps of their own; old ones do not say it: one for all."""
-    value = content.get("weight_scale", "tensor")
-    for name in get_args(WeightScale):
-        if value == name:
-            return name
-    raise UserError(f"{path}: weight_scale must be tensor or channel, not {value!r}; save the checkpoint again")
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    """Content of a checkpoint file: names to tensors, or `save_checkpoint`'s mapping."""
-    readers = {".pt": _read_pt, ".pth": _read_pt, ".npz": _read_npz, ".safetensors": _read_safetensors}
-    if path.suffix not in readers:
-        raise UserError(f"{path} is no checkpoint; give a file that ends in {', '.join(readers)}")
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise UserError(f"{path} cannot be read as a checkpoint (it is no regular file); give the path of one")
-        if size > MAX_BYTES:
-            raise UserError(f"{path} has {size} bytes; a checkpoint may have {MAX_BYTES} at most")
-        content = readers[path.suffix](path)
-    except FileNotFoundError:
-        raise UserError(f"there is no file {path}; check the path") from None
-    except UserError:
-        raise
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{path} cannot be read as a checkpoint (it is damaged, or holds more than tensors and plain values); "
-            "save the model's state_dict() again"
-        ) from None
-    except Exception as error:  # a damaged file fails in as many ways as there are libraries below
-        reason = (str(error).splitlines() or [""])[0][:120] or type(error).__name__
-        raise UserError(f"{path} cannot be read as a checkpoint ({reason}); save it again") from None
-    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
-        raise UserError(f"{path} holds no state_dict; save the model's state_dict() there")
-    return content
-
-
-def _read_pt(path: Path) -> Any:
-    with warnings.catch_warnings():  # whatever is odd about the file is told in the error's one line
-        warnings.simplefilter("ignore")
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _read_npz(path: Path) -> dict[str, torch.Tensor]:
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
-    if size > MAX_BYTES:
-        raise UserError(f"{path} unpacks to {size} bytes; a checkpoint may have {MAX_BYTES} at most")
-    with np.load(path, allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
-
-
-def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    arrays = read_safetensors(path, max_bytes=MAX_BYTES)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _load_state(model: TrainingModel, state: Mapping[str, Any], path: Path) -> None:
