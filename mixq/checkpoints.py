@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +28,8 @@ from mixq.errors import UserError
 from mixq.files import write_atomic
 from mixq.graph.tensor import MAX_AXIS, MAX_ELEMENTS
 from mixq.layers import QuantConv2d, QuantLinear
-from mixq.models import Network, NetworkModel, TrainingModel, build_model
-from mixq.networks import NetworkTable, network
+from mixq.models import Network, TrainingModel, build_model
+from mixq.networks import network
 from mixq.packing import WeightRange
 from mixq.quantise_module import FloatNetwork, QuantisedModule, with_state
 from mixq.quantizers import QuantizerKind, WeightScale, check_weight_scale, parameters_without_decay
@@ -38,34 +38,6 @@ RANDOM_PREFIX = "random:"
 
 _STATE_KEYS = ("state_dict", "model", "model_state_dict", "net")
 """What checkpoints call the weights where there is more in them."""
-
-
-@overload
-def load_source(
-    source: str,
-    network_name: str | None = ...,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    input_shape: tuple[int, int, int] | None = ...,
-    weight_range: WeightRange | None = ...,
-    quantizer: QuantizerKind | None = ...,
-    weight_scale: WeightScale | None = ...,
-) -> NetworkModel: ...
-
-
-@overload
-def load_source(
-    source: str,
-    network_name: str | Network | None = ...,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    input_shape: tuple[int, int, int] | None = ...,
-    weight_range: WeightRange | None = ...,
-    quantizer: QuantizerKind | None = ...,
-    weight_scale: WeightScale | None = ...,
-) -> TrainingModel: ...
 
 
 def load_source(
@@ -120,34 +92,6 @@ def load_source(
         quantizer=quantizer,
         weight_scale=weight_scale,
     )
-
-
-@overload
-def load_checkpoint(
-    path: str | os.PathLike[str],
-    network_name: str | NetworkTable | None = ...,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    input_shape: tuple[int, int, int] | None = ...,
-    weight_range: WeightRange | None = ...,
-    quantizer: QuantizerKind | None = ...,
-    weight_scale: WeightScale | None = ...,
-) -> NetworkModel: ...
-
-
-@overload
-def load_checkpoint(
-    path: str | os.PathLike[str],
-    network_name: str | Network | None = ...,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    input_shape: tuple[int, int, int] | None = ...,
-    weight_range: WeightRange | None = ...,
-    quantizer: QuantizerKind | None = ...,
-    weight_scale: WeightScale | None = ...,
-) -> TrainingModel: ...
 
 
 def load_checkpoint(
@@ -217,32 +161,6 @@ def save_checkpoint(model: TrainingModel, path: str | os.PathLike[str]) -> None:
     }
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())
-
-
-@overload
-def random_model(
-    network_name: str | NetworkTable,
-    seed: int,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    weight_range: WeightRange = ...,
-    quantizer: QuantizerKind = ...,
-    weight_scale: WeightScale = ...,
-) -> NetworkModel: ...
-
-
-@overload
-def random_model(
-    network_name: str | Network,
-    seed: int,
-    *,
-    weight_bits: Sequence[int] | None = ...,
-    act_bits: Sequence[int] | None = ...,
-    weight_range: WeightRange = ...,
-    quantizer: QuantizerKind = ...,
-    weight_scale: WeightScale = ...,
-) -> TrainingModel: ...
 
 
 def random_model(

@@ -19,19 +19,17 @@ from mixq.detection_decode import AnchorGrid
 from mixq.execute import run
 from mixq.graph import Concat, Graph
 from mixq.lowering import lower
-from mixq.models import NetworkModel
-
-WIDTHS = {"weight_bits": [4], "act_bits": [8] + [4] * 8}
+from mixq.models import TrainingModel
 
 
 @pytest.fixture(scope="module")
-def model(shared: Path) -> NetworkModel:
+def model(shared: Path) -> TrainingModel:
     path = shared / "data" / "ultranet_bypass_4w4a_sjtu.npz"
-    return load_checkpoint(path, "ultranet_bypass", quantizer="dorefa", **WIDTHS)  # type: ignore[call-overload]
+    return load_checkpoint(path, "ultranet_bypass", quantizer="dorefa", weight_bits=[4], act_bits=[8] + [4] * 8)
 
 
 @pytest.fixture(scope="module")
-def graph(model: NetworkModel) -> Graph:
+def graph(model: TrainingModel) -> Graph:
     return lower(model)
 
 
@@ -65,7 +63,7 @@ def contest_iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return result
 
 
-def float_outputs(model: NetworkModel, images: np.ndarray) -> torch.Tensor:
+def float_outputs(model: TrainingModel, images: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
         parts = [torch.from_numpy(images[i : i + 4].copy()).float() / 256 for i in range(0, len(images), 4)]
         return torch.cat([model(part) for part in parts])
@@ -87,7 +85,7 @@ def test_the_graph_is_the_networks(graph: Graph) -> None:
     assert (weights.min(), weights.max()) == (-7, 7)
 
 
-def test_boxes_of_some_images(model: NetworkModel, graph: Graph, shared: Path) -> None:
+def test_boxes_of_some_images(model: TrainingModel, graph: Graph, shared: Path) -> None:
     images, boxes, iou, truth = published(shared, 6)
     assert np.array_equal(found_boxes(float_outputs(model, images)), boxes)
     assert contest_iou(boxes, truth) == pytest.approx(iou, abs=1e-6)
@@ -98,7 +96,7 @@ def test_boxes_of_some_images(model: NetworkModel, graph: Graph, shared: Path) -
 
 
 @pytest.mark.slow
-def test_boxes_of_all_images(model: NetworkModel, graph: Graph, shared: Path) -> None:
+def test_boxes_of_all_images(model: TrainingModel, graph: Graph, shared: Path) -> None:
     images, boxes, iou, truth = published(shared, 300)
     found = found_boxes(float_outputs(model, images))
     assert np.array_equal(found, boxes)

@@ -13,7 +13,7 @@ import torch
 from mixq.checkpoint_matching import matched_state
 from mixq.checkpoints import load_checkpoint, random_model
 from mixq.errors import UserError
-from mixq.models import NetworkModel
+from mixq.models import TrainingModel
 from tests.mixq.test_safetensors import encode
 
 State = dict[str, torch.Tensor]
@@ -30,11 +30,11 @@ NAMES = {
 
 
 @pytest.fixture(scope="module")
-def model() -> NetworkModel:
+def model() -> TrainingModel:
     return random_model("digits_cnn", 1)
 
 
-def renamed(model: NetworkModel, names: dict[str, str] = NAMES) -> State:
+def renamed(model: TrainingModel, names: dict[str, str] = NAMES) -> State:
     found = {}
     for name, value in model.state_dict().items():
         path, _, own = name.rpartition(".")
@@ -42,23 +42,23 @@ def renamed(model: NetworkModel, names: dict[str, str] = NAMES) -> State:
     return found
 
 
-def same(state: State, model: NetworkModel) -> bool:
+def same(state: State, model: TrainingModel) -> bool:
     own = model.state_dict()
     return state.keys() == own.keys() and all(torch.equal(state[name], own[name]) for name in own)
 
 
-def test_layers_of_other_names_in_order(model: NetworkModel) -> None:
+def test_layers_of_other_names_in_order(model: TrainingModel) -> None:
     assert same(matched_state(model, renamed(model), "file"), model)
 
 
-def test_names_in_the_order_of_the_alphabet(model: NetworkModel) -> None:
+def test_names_in_the_order_of_the_alphabet(model: TrainingModel) -> None:
     state = dict(sorted(renamed(model).items()))
     assert next(iter(state)).startswith("backbone.0") and list(state)[6].startswith("backbone.10.")
     # The file has conv3 before conv2: sorted with numbers as numbers they stand right.
     assert same(matched_state(model, state, "file"), model)
 
 
-def test_layers_told_by_their_shapes_alone(model: NetworkModel) -> None:
+def test_layers_told_by_their_shapes_alone(model: TrainingModel) -> None:
     state = renamed(model)
     second = ("backbone.4.", "backbone.5.")
     order = {name: value for name, value in state.items() if name.startswith(second)}
@@ -71,11 +71,11 @@ def test_layers_told_by_their_shapes_alone(model: NetworkModel) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "module.model."])
-def test_prefixes_of_wrappers(model: NetworkModel, prefix: str) -> None:
+def test_prefixes_of_wrappers(model: TrainingModel, prefix: str) -> None:
     assert same(matched_state(model, {prefix + name: value for name, value in renamed(model).items()}, "file"), model)
 
 
-def test_files_of_all_kinds(model: NetworkModel, tmp_path: Path) -> None:
+def test_files_of_all_kinds(model: TrainingModel, tmp_path: Path) -> None:
     state = renamed(model)
     torch.save({"epoch": 3, "model": state}, tmp_path / "m.pt")
     arrays: dict[str, Any] = {name: value.numpy() for name, value in state.items()}
@@ -120,7 +120,7 @@ def changed(**tensors: torch.Tensor) -> Callable[[State], State]:
         ),
     ],
 )
-def test_what_does_not_match(model: NetworkModel, change: Callable[[State], State], message: str) -> None:
+def test_what_does_not_match(model: TrainingModel, change: Callable[[State], State], message: str) -> None:
     with pytest.raises(UserError) as failure:
         matched_state(model, change(renamed(model)), "file")
     assert str(failure.value) == f"file: {message}"

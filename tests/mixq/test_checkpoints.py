@@ -16,23 +16,23 @@ from mixq.checkpoints import load_checkpoint, load_source, random_model, save_ch
 from mixq.errors import UserError
 from mixq.execute import run_all
 from mixq.lowering import lower
-from mixq.models import NetworkModel, build_model
+from mixq.models import TrainingModel, build_model
 from mixq.networks import network
 from tests.mixq.test_safetensors import encode
 from tests.mixq.torch_models import pixels
 
 
-def same(one: NetworkModel, other: NetworkModel) -> bool:
+def same(one: TrainingModel, other: TrainingModel) -> bool:
     left, right = one.state_dict(), other.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
 @pytest.fixture
-def model() -> NetworkModel:
+def model() -> TrainingModel:
     return random_model("digits_cnn", 1, weight_bits=[2, 3, 4, 5], act_bits=[6, 7, 8, 2])
 
 
-def test_a_saved_model_comes_back(model: NetworkModel, tmp_path: Path) -> None:
+def test_a_saved_model_comes_back(model: TrainingModel, tmp_path: Path) -> None:
     save_checkpoint(model, tmp_path / "m.pt")
     loaded = load_checkpoint(tmp_path / "m.pt")
     assert same(loaded, model)
@@ -41,13 +41,13 @@ def test_a_saved_model_comes_back(model: NetworkModel, tmp_path: Path) -> None:
     assert not loaded.training
 
 
-def test_what_is_given_goes_before_what_the_file_says(model: NetworkModel, tmp_path: Path) -> None:
+def test_what_is_given_goes_before_what_the_file_says(model: TrainingModel, tmp_path: Path) -> None:
     save_checkpoint(model, tmp_path / "m.pt")
     loaded = load_checkpoint(tmp_path / "m.pt", weight_bits=[8, 8, 8, 8])
     assert (loaded.weight_bits, loaded.act_bits) == ((8, 8, 8, 8), (6, 7, 8, 2))
 
 
-def test_plain_state_dicts(model: NetworkModel, tmp_path: Path) -> None:
+def test_plain_state_dicts(model: TrainingModel, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "m.pth")
     np.savez(tmp_path / "m.npz", **{name: value.numpy() for name, value in model.state_dict().items()})
     (tmp_path / "m.safetensors").write_bytes(encode({k: v.numpy() for k, v in model.state_dict().items()}))
@@ -57,7 +57,7 @@ def test_plain_state_dicts(model: NetworkModel, tmp_path: Path) -> None:
         assert loaded.weight_bits == (4, 4, 4, 4)
 
 
-def test_the_counters_of_batch_norm_may_be_missing(model: NetworkModel, tmp_path: Path) -> None:
+def test_the_counters_of_batch_norm_may_be_missing(model: TrainingModel, tmp_path: Path) -> None:
     arrays = {n: v.numpy() for n, v in model.state_dict().items() if not n.endswith("num_batches_tracked")}
     np.savez(tmp_path / "m.npz", **arrays)
     loaded = load_checkpoint(tmp_path / "m.npz", "digits_cnn")
@@ -86,7 +86,7 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["pt", "npz"])
-def test_truncated_and_foreign_files(model: NetworkModel, tmp_path: Path, ending: str) -> None:
+def test_truncated_and_foreign_files(model: TrainingModel, tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"m.{ending}"
     if ending == "pt":
         save_checkpoint(model, path)
@@ -116,7 +116,7 @@ def test_missing_files_and_unknown_endings(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "folder.pt", "digits_cnn")
 
 
-def test_the_network_must_be_known(model: NetworkModel, tmp_path: Path) -> None:
+def test_the_network_must_be_known(model: TrainingModel, tmp_path: Path) -> None:
     torch.save(model.state_dict(), tmp_path / "m.pt")
     with pytest.raises(UserError) as raised:
         load_checkpoint(tmp_path / "m.pt")
@@ -125,7 +125,7 @@ def test_the_network_must_be_known(model: NetworkModel, tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "m.pt", "alexnet")
 
 
-def test_another_networks_checkpoint(model: NetworkModel, tmp_path: Path) -> None:
+def test_another_networks_checkpoint(model: TrainingModel, tmp_path: Path) -> None:
     path = tmp_path / "m.pt"
     torch.save(model.state_dict(), path)
     with pytest.raises(UserError) as raised:
@@ -144,7 +144,7 @@ def refusal(tmp_path: Path, state: object) -> str:
     return str(raised.value).removeprefix(f"{path}")
 
 
-def test_states_that_do_not_fit(model: NetworkModel, tmp_path: Path) -> None:
+def test_states_that_do_not_fit(model: TrainingModel, tmp_path: Path) -> None:
     state = dict(model.state_dict())
     assert refusal(tmp_path, [1, 2]) == " holds no state_dict; save the model's state_dict() there"
     assert refusal(tmp_path, {1: 2}) == " holds no state_dict; save the model's state_dict() there"
@@ -165,7 +165,7 @@ def test_states_that_do_not_fit(model: NetworkModel, tmp_path: Path) -> None:
         assert refusal(tmp_path, damaged) == ": conv2_norm.running_var holds NaN or infinity; retrain the network"
 
 
-def test_wrong_widths_in_the_file(model: NetworkModel, tmp_path: Path) -> None:
+def test_wrong_widths_in_the_file(model: TrainingModel, tmp_path: Path) -> None:
     content = {"state_dict": model.state_dict(), "network": "digits_cnn", "weight_bits": [4, 99, 4, 4]}
     torch.save(content, tmp_path / "m.pt")
     with pytest.raises(UserError, match="weight widths of digits_cnn must be integers from 2 to 8, not 99"):
@@ -238,7 +238,7 @@ def test_images_of_another_shape() -> None:
     assert str(refusal.value) == "images of the shape 1,3,8 are too small for digits_cnn; give larger ones"
 
 
-def test_tensors_without_plain_values(model: NetworkModel, tmp_path: Path) -> None:
+def test_tensors_without_plain_values(model: TrainingModel, tmp_path: Path) -> None:
     state = dict(model.state_dict())
     weight = state["conv1.weight"]
     for odd in (weight.to_sparse(), weight.to("meta")):
@@ -247,12 +247,12 @@ def test_tensors_without_plain_values(model: NetworkModel, tmp_path: Path) -> No
         )
 
 
-def test_widths_that_are_no_list(model: NetworkModel, tmp_path: Path) -> None:
+def test_widths_that_are_no_list(model: TrainingModel, tmp_path: Path) -> None:
     content = {"state_dict": model.state_dict(), "network": "digits_cnn", "act_bits": 5}
     assert refusal(tmp_path, content) == ": act_bits must be a list of widths, not 5; save the checkpoint again"
 
 
-def test_the_name_given_must_be_the_checkpoints(model: NetworkModel, tmp_path: Path) -> None:
+def test_the_name_given_must_be_the_checkpoints(model: TrainingModel, tmp_path: Path) -> None:
     save_checkpoint(model, tmp_path / "m.pt")
     assert same(load_checkpoint(tmp_path / "m.pt", "digits-cnn"), model)
     with pytest.raises(UserError, match=r"m\.pt is a checkpoint of digits_cnn, not vgg-tiny; leave --network out"):

@@ -19,7 +19,7 @@ from mixq.data import Samples
 from mixq.errors import CheckFailed
 from mixq.integer_layers import IntegerRequantise
 from mixq.layers import quantised_weights
-from mixq.models import NetworkModel
+from mixq.models import TrainingModel
 from mixq.quantizers import ImageQuantizer
 from mixq.tracing import trace
 from tests.mixq.torch_models import OutOfOrder, conv, random_network, scramble
@@ -31,7 +31,7 @@ def samples(seed: int, count: int, *shape: int) -> Samples:
     return Samples(images, random.integers(0, 10, count))
 
 
-def low_precision(seed: int) -> tuple[NetworkModel, ConvertedModel, Samples]:
+def low_precision(seed: int) -> tuple[TrainingModel, ConvertedModel, Samples]:
     """With 4 instead of 16 bits of precision many codes differ, so that the bound is really exercised."""
     model = random_model("digits_cnn", seed)
     return model, ConvertedModel(model, fraction_bits=4), samples(seed, 64, 1, 8, 8)

@@ -23,13 +23,13 @@ from mixq.execute import run
 from mixq.graph import Conv, Dense
 from mixq.layers import activation_step, quantised_weights
 from mixq.lowering import lower
-from mixq.models import NetworkModel, build_model
+from mixq.models import TrainingModel, build_model
 from mixq.networks import network
 from mixq.quantizers import LSQActivationQuantizer, LSQWeightQuantizer, parameters_without_decay
 from tests.mixq.torch_models import pixels, random_table, scramble
 
 
-def random_lsq_network(seed: int, weight_range: Any = "full") -> NetworkModel:
+def random_lsq_network(seed: int, weight_range: Any = "full") -> TrainingModel:
     """A scrambled model of a random table whose steps were found from random images, then moved at random."""
     table, weight_bits, act_bits = random_table(seed)
     model = build_model(table, weight_bits=weight_bits, act_bits=act_bits, weight_range=weight_range, quantizer="lsq")
@@ -43,7 +43,7 @@ def random_lsq_network(seed: int, weight_range: Any = "full") -> NetworkModel:
     return model.eval()
 
 
-def assert_equal(model: NetworkModel, images: np.ndarray) -> np.ndarray:
+def assert_equal(model: TrainingModel, images: np.ndarray) -> np.ndarray:
     found = run(lower(model), images)
     assert np.array_equal(found, ConvertedModel(model)(torch.from_numpy(images)).numpy())
     return found
@@ -189,7 +189,7 @@ def test_what_layers_tell_of_their_steps() -> None:
 class Training:
     """Plain SGD with momentum on images that depend on the number of the step alone."""
 
-    def __init__(self, model: NetworkModel) -> None:
+    def __init__(self, model: TrainingModel) -> None:
         self.model = model
         steps = parameters_without_decay(model)
         others = [parameter for parameter in model.parameters() if all(parameter is not step for step in steps)]
@@ -210,7 +210,7 @@ class Training:
 
 @pytest.mark.parametrize("interrupted", [0, 3])
 def test_training_that_goes_on_ends_in_the_same_weights(interrupted: int, tmp_path: Path) -> None:
-    def fresh() -> NetworkModel:
+    def fresh() -> TrainingModel:
         torch.manual_seed(1)
         return build_model(network("digits_cnn"), quantizer="lsq")
 
