@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mixq.board import REPORT_KEYS, Board, Resources
+from mixq.board import REPORT_KEYS, Board, Resources, VivadoBoard
 from mixq.errors import UserError
 from mixq.files import load_yaml
 
 _DATA = Path(__file__).parent / "data"
 _DEVICES = ("dsp48e1", "dsp48e2")
 _REQUIRED = ("name", "part", "device", "resources", "dsp_columns", "dsp_column_height", "clock_mhz")
-_OPTIONAL = ("description", "aliases", "dsp_clock_mhz")
+_OPTIONAL = ("description", "aliases", "dsp_clock_mhz", "vivado")
+_VIVADO = ("ps", "board_part", "dma_bits")
 
 
 def board_names() -> tuple[str, ...]:
@@ -48,8 +49,9 @@ def read_board(path: Path) -> Board:
 
     Keys: ``name``, ``part`` (order code of the device), ``device`` ("dsp48e2" or "dsp48e1"), ``resources`` (LUT, FF,
     DSP, BRAM_36K, URAM, all of them), ``dsp_columns`` and ``dsp_column_height`` (columns times height holds all DSPs),
-    ``clock_mhz``; and, where wanted, ``description``, ``aliases`` (a list of other names) and ``dsp_clock_mhz``, what
-    the device's DSPs can be clocked at, by default that of the slowest grade (:data:`mixq.board.DSP_CLOCK_MHZ`).
+    ``clock_mhz``; and, where wanted, ``description``, ``aliases`` (a list of other names), ``dsp_clock_mhz``, what the
+    device's DSPs can be clocked at, by default that of the slowest grade (:data:`mixq.board.DSP_CLOCK_MHZ`), and
+    ``vivado``, of the keys ``ps``, ``board_part`` and ``dma_bits``, all of them (:class:`mixq.board.VivadoBoard`).
     """
     record = _mapping(path, "the file", load_yaml(path), required=_REQUIRED, optional=_OPTIONAL)
     counts = _mapping(path, "resources", record["resources"], required=tuple(REPORT_KEYS.values()))
@@ -79,7 +81,17 @@ def read_board(path: Path) -> Board:
         description=_text(path, "description", record["description"]) if "description" in record else "",
         aliases=tuple(_text(path, "aliases", alias) for alias in aliases),
         dsp_clock_mhz=_clock(path, "dsp_clock_mhz", record["dsp_clock_mhz"]) if "dsp_clock_mhz" in record else None,
+        vivado=_vivado(path, record["vivado"]) if "vivado" in record else None,
     )
+
+
+def _vivado(path: Path, value: Any) -> VivadoBoard:
+    record = _mapping(path, "vivado", value, required=_VIVADO)
+    ps, board_part = (_text(path, f"vivado.{key}", record[key]) for key in ("ps", "board_part"))
+    try:
+        return VivadoBoard(ps, board_part, record["dma_bits"])
+    except ValueError as error:
+        raise UserError(f"{path}: vivado.{error}") from None
 
 
 def _plain(name: str) -> str:

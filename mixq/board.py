@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -55,6 +56,37 @@ Source: the switching characteristics in AMD's data sheets, of the Zynq UltraSca
 """
 
 
+PROCESSING_SYSTEMS = ("zynq-ultrascale+", "zynq-7000", "none")
+"""Kinds of processor beside the fabric, in board files."""
+
+DMA_BITS = (32, 64, 128, 256, 512)
+"""Data widths that a port to memory may have."""
+
+
+@dataclass(frozen=True)
+class VivadoBoard:
+    """What a block design for a board in Vivado starts from.
+
+    ps: one of :data:`PROCESSING_SYSTEMS`. board_part: name of the board in Vivado's board files, which has the preset
+    of the processing system ("xilinx.com:zcu104:part0:1.1"). dma_bits: data width of the widest port to memory that
+    needs no conversion, one of :data:`DMA_BITS`.
+
+    Raises: ValueError for another kind or width, or a board part that is not vendor, board, file and version.
+    """
+
+    ps: str
+    board_part: str
+    dma_bits: int
+
+    def __post_init__(self) -> None:
+        if self.ps not in PROCESSING_SYSTEMS:
+            raise ValueError(f"ps must be one of {', '.join(PROCESSING_SYSTEMS)}, not {self.ps!r}")
+        if not re.fullmatch(r"[^\s:]+:[^\s:]+:[^\s:]+:[^\s:]+", self.board_part):
+            raise ValueError(f"board_part must be VENDOR:BOARD:part0:VERSION, not {self.board_part!r}")
+        if isinstance(self.dma_bits, bool) or self.dma_bits not in DMA_BITS:
+            raise ValueError(f"dma_bits must be one of {', '.join(map(str, DMA_BITS))}, not {self.dma_bits!r}")
+
+
 @dataclass(frozen=True)
 class Board:
     """A board as a value.
@@ -62,7 +94,8 @@ class Board:
     name: as given to ``--board``. part: the device's order code. resources: what the device has. dsp_columns,
     dsp_column_height: how its DSPs are arranged, which bounds cascades. clock_mhz: the fabric clock planned for.
     device: name of the DSP ("dsp48e2"). aliases: other spellings accepted. dsp_clock_mhz: what the DSPs can be clocked
-    at, where the file says it; :attr:`dsp_limit_mhz` otherwise.
+    at, where the file says it; :attr:`dsp_limit_mhz` otherwise. vivado: what a block design in Vivado needs, where the
+    file says it.
     """
 
     name: str
@@ -75,6 +108,7 @@ class Board:
     description: str = ""
     aliases: tuple[str, ...] = ()
     dsp_clock_mhz: float | None = None
+    vivado: VivadoBoard | None = None
 
     def __post_init__(self) -> None:
         if self.clock_mhz <= 0:

@@ -1,4 +1,4 @@
-"""Every network on the smallest board that holds it, in Markdown: ``python -m scripts.network_table``.
+"""Every network on the smaller of two boards that holds it, in Markdown: ``python -m scripts.network_table``.
 
 Writes the part of ``docs/networks.md`` between two marks, and ``docs/networks.svg``, from the plans that
 ``python -m scripts.network_plans`` makes.
@@ -37,10 +37,11 @@ BEGIN = "<!-- What follows is written by python -m scripts.network_table -->\n"
 END = "<!-- The end of what python -m scripts.network_table writes -->\n"
 
 _INTRODUCTION = """\
-## On the smallest board that holds them
+## On the smaller of two boards that holds them
 
-The fastest design that the planner finds for each network on the smallest of the listed boards that holds it, all
-layers on the chip at once. Weights are those of `random:1`, widths the defaults of the tables in `mixq/networks.py`:
+The fastest design that the planner finds for each network on the first of the two boards listed here that holds it, all
+layers on the chip at once; [other boards](boards.md) are not tried. Weights are those of `random:1`, widths the
+defaults of the tables in `mixq/networks.py`:
 the image has 8 bits, dense layers have 8-bit weights and inputs, depthwise layers and `ultranet_ismart`'s first and
 last layer 8-bit weights, and all else has 4 bits; `digits_cnn` has weights of 4, 3, 2 and 6 bits and inputs of 5, 4, 3
 and 6.
@@ -68,7 +69,7 @@ which other weights may make larger or smaller; *stored* is the fastest plan's c
 """
 
 _LACKING = """\
-What smaller boards, or all of them, lack for the smallest design:
+What the smaller board, or both, lack for the smallest design:
 """
 
 _HELD = """\

@@ -9,7 +9,7 @@ import pytest
 
 import boards.library
 from boards import board_names, load_board
-from mixq.board import Board, Resources
+from mixq.board import Board, Resources, VivadoBoard
 from mixq.errors import UserError
 from mixq.files import dump_yaml, load_yaml
 
@@ -39,6 +39,78 @@ def test_zcu104() -> None:
     # A column spans clock regions of 24 DSPs.
     assert board.dsp_column_height % 24 == 0
     assert board.dsp_columns * board.dsp_column_height == 1_728
+
+
+# Part, LUT, FF, DSP, 36 Kb block RAMs and UltraRAMs as in the data sheets DS891, DS987, DS190 and DS962; the clock.
+SHEETS = {
+    "zcu102": ("xczu9eg-ffvb1156-2-e", 274_080, 548_160, 2_520, 912, 0, 300),
+    "kv260": ("xck26-sfvc784-2LV-c", 117_120, 234_240, 1_248, 144, 64, 250),
+    "pynq-z2": ("xc7z020clg400-1", 53_200, 106_400, 220, 140, 0, 125),
+    "u250": ("xcu250-figd2104-2L-e", 1_728_000, 3_456_000, 12_288, 2_688, 1_280, 250),
+}
+
+
+@pytest.mark.parametrize("name", SHEETS)
+def test_the_data_sheets_figures(name: str) -> None:
+    board = load_board(name)
+    part, lut, ff, dsp, bram36, uram, clock = SHEETS[name]
+    assert (board.part, board.clock_mhz) == (part, clock)
+    assert board.resources == Resources(lut=lut, ff=ff, dsp=dsp, bram36=bram36, uram=uram)
+    # Clock regions are 24 DSPs high, 20 in 7-series devices; columns are counted in pieces of one region each.
+    assert (board.dsp_column_height, board.device) == ((20, "dsp48e1") if name == "pynq-z2" else (24, "dsp48e2"))
+    assert board.dsp_columns * board.dsp_column_height == dsp
+
+
+def test_what_a_block_design_starts_from() -> None:
+    assert {name: load_board(name).vivado for name in board_names()} == {
+        "ultra96-v2": VivadoBoard("zynq-ultrascale+", "avnet.com:ultra96v2:part0:1.2", 128),
+        "zcu104": VivadoBoard("zynq-ultrascale+", "xilinx.com:zcu104:part0:1.1", 128),
+        "zcu102": VivadoBoard("zynq-ultrascale+", "xilinx.com:zcu102:part0:3.4", 128),
+        "kv260": VivadoBoard("zynq-ultrascale+", "xilinx.com:kv260_som:part0:1.4", 128),
+        "pynq-z2": VivadoBoard("zynq-7000", "tul.com.tw:pynq-z2:part0:1.0", 64),
+        "u250": VivadoBoard("none", "xilinx.com:au250:part0:1.3", 512),
+    }
+
+
+FINN_NAMES = {
+    "Ultra96-V2": "ultra96-v2",
+    "ZCU104": "zcu104",
+    "ZCU102": "zcu102",
+    "KV260_SOM": "kv260",
+    "Pynq-Z2": "pynq-z2",
+    "U250": "u250",
+}
+
+
+@pytest.mark.parametrize("spelling", FINN_NAMES)
+def test_the_names_that_finn_gives(spelling: str) -> None:
+    board = load_board(spelling)
+    assert board.name == FINN_NAMES[spelling]
+    assert spelling in board.aliases
+
+
+def test_the_page_has_every_board(root: Path) -> None:
+    lines = (root / "docs" / "boards.md").read_text().splitlines()
+    rows: dict[int, list[list[str]]] = {11: [], 4: []}
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) in rows:
+            rows[len(cells)].append(cells)
+    every = [load_board(name) for name in board_names()]
+    assert rows[11] == [
+        [
+            *(f"`{board.name}`", board.description, f"`{board.part}`", board.device.upper()),
+            *(f"{getattr(board.resources, kind):,}" for kind in ("lut", "ff", "dsp", "bram36", "uram")),
+            f"{board.clock_mhz:g}",
+            ", ".join(board.aliases),
+        ]
+        for board in every
+    ]
+    assert rows[4] == [
+        [f"`{board.name}`", board.vivado.ps, f"`{board.vivado.board_part}`", str(board.vivado.dma_bits)]
+        for board in every
+        if board.vivado
+    ]
 
 
 @pytest.mark.parametrize("spelling", ["ultra96-v2", "Ultra96-V2", "ULTRA96_V2", "ultra96v2", "Ultra96 V2"])
@@ -103,7 +175,15 @@ def test_a_missing_file(tmp_path: Path) -> None:
         load_board(tmp_path / "none.yaml")
 
 
+def test_a_file_may_say_what_a_block_design_needs(tmp_path: Path) -> None:
+    assert load_board(write(tmp_path, RECORD)).vivado is None
+    assert load_board(write(tmp_path, RECORD | {"vivado": DESIGN})).vivado == VivadoBoard(
+        "zynq-ultrascale+", "me.org:mine:part0:1.0", 64
+    )
+
+
 COUNTS = RECORD["resources"]
+DESIGN = {"ps": "zynq-ultrascale+", "board_part": "me.org:mine:part0:1.0", "dma_bits": 64}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +214,23 @@ COUNTS = RECORD["resources"]
         (
             {"clock": 3},
             "the file must have no keys but name, part, device, resources, dsp_columns, dsp_column_height, clock_mhz, "
-            "description, aliases, dsp_clock_mhz, not 'clock'",
+            "description, aliases, dsp_clock_mhz, vivado, not 'clock'",
         ),
+        ({"vivado": "zynq"}, "vivado must be keys and values, not 'zynq'"),
+        ({"vivado": {"ps": "none", "board_part": "a:b:c:1"}}, "vivado must have the key 'dma_bits'"),
+        ({"vivado": DESIGN | {"dma": 1}}, "vivado must have no keys but ps, board_part, dma_bits, not 'dma'"),
+        ({"vivado": DESIGN | {"ps": None}}, "vivado.ps must be a text, not None"),
+        (
+            {"vivado": DESIGN | {"ps": "versal"}},
+            "vivado.ps must be one of zynq-ultrascale+, zynq-7000, none, not 'versal'",
+        ),
+        (
+            {"vivado": DESIGN | {"board_part": "zcu104"}},
+            "vivado.board_part must be VENDOR:BOARD:part0:VERSION, not 'zcu104'",
+        ),
+        ({"vivado": DESIGN | {"dma_bits": 48}}, "vivado.dma_bits must be one of 32, 64, 128, 256, 512, not 48"),
+        ({"vivado": DESIGN | {"dma_bits": "64"}}, "vivado.dma_bits must be one of 32, 64, 128, 256, 512, not '64'"),
+        ({"vivado": DESIGN | {"dma_bits": [64]}}, "vivado.dma_bits must be one of 32, 64, 128, 256, 512, not [64]"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_key(change: dict[str, Any], message: str, tmp_path: Path) -> None:
