@@ -28,6 +28,7 @@ def _simulate(
     stalls: str | tuple[str, str] = "none",
     frames: int = 5,
     resets: int = 0,
+    stall_limit: int = 300,
     progress: Callable[[int], None] | None = None,
 ) -> NetworkRun:
     return simulate(
@@ -38,7 +39,7 @@ def _simulate(
         stalls=stalls,
         seed=3,
         resets=resets,
-        stall_limit=300,
+        stall_limit=stall_limit,
         work_dir=work,
         optimise="compile",
         progress=progress,
@@ -75,7 +76,8 @@ def test_bytes_and_cycles(whole: Path, work: Path, simulator: str) -> None:
 def test_stalls_and_resets_change_nothing(
     whole: Path, work: Path, simulator: str, stalls: str | tuple[str, str]
 ) -> None:
-    run = _simulate(whole, simulator, work, stalls=stalls, frames=40, resets=3)
+    # A side that stalls often may do so for 512 cycles.
+    run = _simulate(whole, simulator, work, stalls=stalls, frames=40, resets=3, stall_limit=1000)
     assert run.outputs == [increment(frame) for frame in _frames(40)]
     assert run.protocol_errors == []
     assert run.last_beat_cycles[-1] > 40 * _BEATS + 100
