@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,8 @@ def test_project_and_widths_fit_each_other(root: Path) -> None:
     project, widths = load_project(root / CONFIG), BitAllocation.load(root / BITS)
     widths.check(project.table())
     assert (project.quantizer, project.weight_range) == (widths.quantizer, widths.weight_range)
-    assert project.data.root is not None and project.data.root.resolve().parent == root.parent / "shared" / "data"
+    assert project.data.root is not None  # links are not followed: the folder of shared data may be one
+    assert Path(os.path.abspath(project.data.root)).parent == root.parent / "shared" / "data"
 
 
 def test_all_images_but_those_of_validation_are_trained_on(shared: Path) -> None:
