@@ -92,10 +92,10 @@ class Board:
     """A board as a value.
 
     name: as given to ``--board``. part: the device's order code. resources: what the device has. dsp_columns,
-    dsp_column_height: how its DSPs are arranged, which bounds cascades. clock_mhz: the fabric clock planned for.
-    device: name of the DSP ("dsp48e2"). aliases: other spellings accepted. dsp_clock_mhz: what the DSPs can be clocked
-    at, where the file says it; :attr:`dsp_limit_mhz` otherwise. vivado: what a block design in Vivado needs, where the
-    file says it.
+    dsp_column_height: how its DSPs are arranged; together they hold all of them, and nothing else is planned by it.
+    clock_mhz: the fabric clock planned for. device: name of the DSP ("dsp48e2"). aliases: other spellings accepted.
+    dsp_clock_mhz: what the DSPs can be clocked at, where the file says it; :attr:`dsp_limit_mhz` otherwise. vivado:
+    what a block design in Vivado needs, where the file says it.
     """
 
     name: str
