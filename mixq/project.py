@@ -385,6 +385,5 @@ def merged(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     result = dict(document)
     for key, value in changes.items():
         own = result.get(key)
-        both = isinstance(own, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(own, value) if both else value  # type: ignore[arg-type]
+        result[key] = merged(own, value) if isinstance(own, Mapping) and isinstance(value, Mapping) else value
     return result
