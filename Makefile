@@ -14,7 +14,8 @@ demo: setup
 
 # One file stays on one process, so that what its fixtures compile is compiled once. Files keep the order that
 # tests/conftest.py gives them.
-test: setup
+test:
+	@sh scripts/setup.sh test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 lint: setup

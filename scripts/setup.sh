@@ -4,6 +4,7 @@
 # where it may not install a system package itself. Called by `make setup` from the checkout's root.
 #
 # PYTHON=python3.12 make setup     takes that interpreter instead of the first one that is new enough
+# sh scripts/setup.sh test         brings what the tests need besides: a browser without a window, and Tcl
 set -eu
 
 constraints=requirements/constraints.txt
@@ -70,7 +71,18 @@ usable_venv() {
 python=$(find_python)
 [ -n "$python" ] || fail "Python 3.11 or newer is needed; run: sudo apt-get install -y python3 python3-venv"
 
+# What only tests run: Tcl, for the scripts that Vivado gets, and a browser, for the report's page.
+missing_test_packages() {
+    command -v tclsh >/dev/null || printf 'tcl '
+    for browser in chromium-headless-shell chromium chromium-browser google-chrome; do
+        command -v "$browser" >/dev/null && return
+    done
+    # Ubuntu has it as a snap alone; without a browser the tests that need one are skipped.
+    ! grep -q '^ID=debian' /etc/os-release 2>/dev/null || printf 'chromium-headless-shell '
+}
+
 missing=$(missing_packages)
+[ "${1:-}" != test ] || missing="$missing$(missing_test_packages)"
 # Unquoted on purpose: a list of package names.
 [ -z "$missing" ] || install_packages $missing
 
