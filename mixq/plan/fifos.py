@@ -39,6 +39,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, SpaceToDepth, SumPool, Upsample
+from mixq.plan.beats import given_beats
 from mixq.plan.units import INPUT, Unit
 from mixq.streams import StreamShape
 
@@ -160,7 +161,7 @@ def least_beats(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[list[in
     pixels = edge_depths(units, graph.tensor(graph.input).shape, slack=False)
     return [
         [
-            None if depth is None else depth_in_beats(depth, _beats(units, graph, plan, place), least=True)
+            None if depth is None else depth_in_beats(depth, given_beats(units, graph, plan, place), least=True)
             for depth, place in zip(depths, unit.reads, strict=True)
         ]
         for unit, depths in zip(units, pixels, strict=True)
@@ -191,16 +192,6 @@ def shallow(units: Sequence[Unit], graph: Graph, plan: Plan) -> list[str]:
                     f"and needs {least}; plan again"
                 )
     return found
-
-
-def _beats(units: Sequence[Unit], graph: Graph, plan: Plan, place: int) -> StreamShape:
-    """Beats that a unit gives in a plan, or the input."""
-    if place == INPUT:
-        first = graph.tensor(graph.input)
-        return StreamShape(*first.shape, first.format, pixels=1, lanes=plan.input_lanes)
-    unit = units[place]
-    layer = plan.layer((unit.requantise or unit.node).name)
-    return StreamShape(*unit.target.shape, unit.target.format, pixels=layer.pixels, lanes=layer.lanes)
 
 
 def last_pixel(node: Node, source: tuple[int, int, int], target: tuple[int, int, int]) -> IntArray:

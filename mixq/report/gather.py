@@ -12,7 +12,9 @@ from mixq.errors import UserError
 from mixq.files import read_json
 from mixq.graph import Graph
 from mixq.plan import Plan
+from mixq.report.activity import ACTIVITY_FILE, Activity, read_activity
 from mixq.report.boxes import BOXES_FILE, BoxPictures, read_boxes
+from mixq.report.history import Epoch, FrontPoint, read_front, read_log
 from mixq.report.json_files import REPORT_FOLDER
 
 _RESOURCE_KEYS = ("LUT", "FF", "DSP", "BRAM_36K", "URAM")
@@ -42,7 +44,8 @@ class ReportData:
 
     name: the folder's. accuracy, conversion, performance: as in the JSON files of those names. simulations: one for
     each simulator. counted: resources by layer that synthesis counted. depth: of the logic, by layer, with the bound.
-    samples: a few images; boxes: the same of a detector.
+    samples: a few images; boxes: the same of a detector. activity: of the stages, simulated. training, search: epochs
+    of these runs; front: what the search found. frontier: designs of the planner, from fast to slow.
     """
 
     name: str
@@ -57,6 +60,11 @@ class ReportData:
     samples: tuple[Sample, ...] = ()
     boxes: BoxPictures | None = None
     manifest: Mapping[str, Any] | None = None
+    activity: Activity | None = None
+    training: tuple[Epoch, ...] = ()
+    search: tuple[Epoch, ...] = ()
+    front: tuple[FrontPoint, ...] = ()
+    frontier: tuple[Mapping[str, float], ...] = ()
 
 
 def gather(build_dir: str | os.PathLike[str]) -> ReportData:
@@ -90,6 +98,11 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         samples=_samples(reports / "samples.json"),
         boxes=read_boxes(reports / BOXES_FILE),
         manifest=_document(folder / "manifest.json", ()),
+        activity=read_activity(reports / ACTIVITY_FILE),
+        training=read_log(folder / "train"),
+        search=read_log(folder / "search"),
+        front=read_front(folder / "search"),
+        frontier=_frontier(reports / "frontier.json"),
     )
 
 
@@ -123,6 +136,18 @@ def _resources(path: Path) -> dict[str, dict[str, float]] | None:
         if not isinstance(counts, dict) or any(not isinstance(counts.get(key), int | float) for key in _RESOURCE_KEYS):
             raise UserError(f"{path} must have {', '.join(_RESOURCE_KEYS)} for {name!r}; remove it and run again")
     return document
+
+
+def _frontier(path: Path) -> tuple[Mapping[str, float], ...]:
+    """Designs with their cycles, frames per second and resources."""
+    if not path.is_file():
+        return ()
+    document = read_json(path)
+    keys = ("cycles", "fps", *_RESOURCE_KEYS)
+    for point in document if isinstance(document, list) else [None]:
+        if not isinstance(point, dict) or any(not isinstance(point.get(key), int | float) for key in keys):
+            raise UserError(f"{path} must be a list of {', '.join(keys)}; plan again with --frontier")
+    return tuple(document)
 
 
 def _depth(path: Path) -> dict[str, Any] | None:

@@ -11,16 +11,21 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mixq import __version__
-from mixq.board import REPORT_KEYS, Board, Resources
+from mixq.board import Board
 from mixq.drawing import draw_svg
 from mixq.files import write_atomic
 from mixq.packing import Packing
 from mixq.plan import Plan
 from mixq.plan.cost_model import cost_model
 from mixq.plan.values import SHELL
+from mixq.report.activity import Activity, StageActivity, lane_svg
+from mixq.report.charts import Series, chart_svg
+from mixq.report.edges import stage_edges
 from mixq.report.gather import ReportData, gather
+from mixq.report.history import front_chart, training_charts
 from mixq.report.json_files import REPORT_FOLDER
-from mixq.report.pictures import bars_svg, pipeline_svg, sample_uri, tensor_words
+from mixq.report.pictures import sample_uri, tensor_words
+from mixq.report.pipeline import pipeline_svg
 from mixq.report.rows import (
     LayerRow,
     achieved,
@@ -28,13 +33,19 @@ from mixq.report.rows import (
     layer_rows,
     other_counts,
     packing_name,
-    percent,
-    rate,
-    words,
 )
+from mixq.report.shares import layer_shares, totals
+from mixq.report.words import rate, words
 
 PAGE = "index.html"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+#: Forms of a network whose accuracy is measured: key in accuracy.json, name, and what it is.
+_FORMS = (
+    ("value", "integer network", "as the hardware computes it"),
+    ("converted_value", "converted model", "the same integers in PyTorch"),
+    ("float_value", "training model", "fake-quantised: rounded values in floating point"),
+)
 
 
 def write_html(build_dir: str | os.PathLike[str], *, board: Board | None = None) -> Path:
@@ -66,26 +77,32 @@ def render(data: ReportData, *, board: Board | None = None) -> str:
 def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
     """What the templates show. Markup is made here alone, of text that the pictures escaped."""
     rows, plan = layer_rows(data), data.plan
+    # The shell stands in the table as soon as it is planned.
+    others = ({} if plan is None else {SHELL: None}) | other_counts(data, rows)
+    resources = totals(data, board)
+    edges = stage_edges(rows, data.graph, plan)
     return {
         "data": data,
         "version": __version__,
         "style": Markup((_TEMPLATES / "style.css").read_text()),
         "plan": plan,
         "rows": rows,
-        # The shell stands in the table as soon as it is planned.
-        "others": ({} if plan is None else {SHELL: None}) | other_counts(data, rows),
+        "others": others,
         "macs": sum(row.macs for row in rows),
         "weights": sum(row.weights for row in rows),
         "weight_kib": sum(row.weights * (row.weight_bits or 0) for row in rows) / 8192,
         "achieved": {row.name: achieved(row, plan) for row in rows} if plan is not None else {},
         "network_achieved": _network_achieved(rows, plan),
-        "resources": _resource_bars(data, board),
+        "resources": resources,
+        "shares": layer_shares(rows, others, resources, None if plan is None else plan.shell),
         "board": board,
-        "pipeline": Markup(pipeline_svg(rows)),
-        "bars": None if plan is None else Markup(bars_svg(rows)),
+        "pipeline": Markup(pipeline_svg(rows, edges, plan)),
+        "activity": _lanes(data.activity),
         "agreement": cost_model().sentence,
         "bottleneck": None if plan is None else bottleneck_sentence(rows, plan),
         "packings": packing_entries(rows),
+        "forms": _forms(data.accuracy),
+        "charts": {name: [Markup(chart) for chart in found] for name, found in _charts(data).items()},
         "samples": [(sample, sample_uri(sample)) for sample in data.samples],
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
@@ -100,32 +117,45 @@ def _network_achieved(rows: list[LayerRow], plan: Plan | None) -> float | None:
     return sum(row.macs for row in rows) / (dsps * plan.cycles) if dsps else None
 
 
-def _resource_bars(data: ReportData, board: Board | None) -> list[dict[str, Any]]:
-    """For each kind of resource: estimate, count, what was allowed, what the device has, and shares in percent."""
-    if data.plan is None:
+def _lanes(activity: Activity | None) -> list[tuple[StageActivity, Markup]]:
+    """Every stage with its picture."""
+    if activity is None:
         return []
-    estimated, allowed = data.plan.resources.report(), data.plan.limits.report()
-    device = (Resources() if board is None else board.resources).report()
-    counted = None if data.counted is None else data.counted["total"]
-    bars = []
-    for key in REPORT_KEYS.values():
-        whole = device[key] or allowed[key]
-        if not whole and not estimated[key]:
-            continue
-        used = estimated[key] if counted is None else counted[key]
-        bars.append(
-            {
-                "key": key,
-                "estimated": estimated[key],
-                "counted": None if counted is None else counted[key],
-                "allowed": allowed[key],
-                "device": device[key] or None,
-                "percent": percent(used, whole),
-                "length": min(100.0, 100 * used / whole) if whole else 100.0,
-                "mark": 100 * allowed[key] / whole if whole and allowed[key] < whole else None,
-            }
-        )
-    return bars
+    return [(stage, Markup(lane_svg(stage, activity.start, activity.end))) for stage in activity.stages]
+
+
+def _forms(accuracy: Mapping[str, Any] | None) -> list[tuple[str, str, float]]:
+    """The forms of the network that were measured: a name, what it is, and the metric."""
+    found = []
+    for key, name, what in _FORMS:
+        value = (accuracy or {}).get(key)
+        if isinstance(value, int | float):
+            found.append((name, what, float(value)))
+    return found
+
+
+def _charts(data: ReportData) -> dict[str, list[str]]:
+    """Pictures of the training and of the search, and of the planner's smallest designs."""
+    front = front_chart(data.front)
+    found = {
+        "training": training_charts(data.training, "the training"),
+        "search": ([] if front is None else [front]) + training_charts(data.search, "the search's supernet"),
+        "frontier": [],
+    }
+    if data.frontier and data.plan is not None:
+        limits = data.plan.limits.report()
+        series = [
+            Series(key, tuple((point["fps"], point[key] / limits[key]) for point in data.frontier))
+            for key in limits
+            if limits[key] and any(point[key] for point in data.frontier)
+        ]
+        if series:
+            title = "Resources of the smallest design for each frame rate"
+            up = "share of the limit"
+            found["frontier"] = [
+                chart_svg(series, title=title, across="frames per second", up=up, decades=True, percent=True)
+            ]
+    return found
 
 
 def packing_entries(rows: list[LayerRow]) -> list[dict[str, Any]]:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from mixq.board import Resources
 from mixq.graph import Conv, Dense, Graph, MaxPool, Node, Tensor
 from mixq.packing import Packing, SoftMultipliers
 from mixq.plan import LayerPlan, Plan
 from mixq.report.gather import ReportData
-
-TIMES, DASH = "\N{MULTIPLICATION SIGN}", "\N{EN DASH}"
+from mixq.report.words import TIMES
 
 
 @dataclass(frozen=True)
 class LayerRow:
     """A stage of the pipeline: a node of the graph, with the requantisation that is built into it.
 
-    source, target: the tensors that it reads and gives out. macs: multiplications by weights in a frame. cycles,
+    sources, target: the tensors that it reads and gives out. macs: multiplications by weights in a frame. cycles,
     estimated: of the plan, None without one. counted: by synthesis, None where it has not run or not found
     the layer. padding: at top, left, bottom, right. bottleneck: whether it is the slowest, or one of several.
     """
 
     name: str
     op: str
-    source: Tensor
+    sources: tuple[Tensor, ...]
     target: Tensor
     macs: int
     weights: int
@@ -42,6 +40,11 @@ class LayerRow:
     counted: dict[str, float] | None
     fused: str | None
     bottleneck: bool
+
+    @property
+    def source(self) -> Tensor:
+        """The tensor it reads, the first of several."""
+        return self.sources[0]
 
     @property
     def packing(self) -> Packing | SoftMultipliers | None:
@@ -160,11 +163,11 @@ def _row(
     bottleneck: bool,
 ) -> LayerRow:
     weighted = isinstance(node, Conv | Dense)
-    source = graph.tensor(node.reads[0])
+    sources = tuple(graph.tensor(name) for name in node.reads)
     return LayerRow(
         name=node.name,
         op=node.op,
-        source=source,
+        sources=sources,
         target=graph.tensor((tail or node).output),
         macs=graph.macs(node.name),
         weights=int(node.weights.size) if isinstance(node, Conv | Dense) else 0,
@@ -174,7 +177,7 @@ def _row(
         groups=node.groups if isinstance(node, Conv) else 1,
         dilation=node.dilation if isinstance(node, Conv) else 1,
         weight_bits=node.weight_format.width if isinstance(node, Conv | Dense) and weighted else None,
-        act_bits=source.format.width,
+        act_bits=sources[0].format.width,
         layer=layer,
         cycles=cycles,
         estimated=estimated,
@@ -218,34 +221,3 @@ def bottleneck_sentence(rows: list[LayerRow], plan: Plan) -> str:
         f"{found} Made faster, {'it' if len(names) == 1 else 'all of them together'} would raise the frame rate up to "
         f"{gain:.2f} times, where {second.name} with {second.cycles:,} cycles holds it."
     )
-
-
-def words(value: float | None, digits: int = 0) -> str:
-    """A number for people: thousands apart, halves as they are, a dash for none.
-
-    >>> words(12345), words(2.5), words(3.0), words(None), words(1.234, 2)
-    ('12,345', '2.5', '3', '–', '1.23')
-    """
-    if value is None:
-        return DASH
-    if digits:
-        return f"{value:,.{digits}f}"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
-
-
-def rate(fps: float) -> str:
-    """Frames per second for people.
-
-    >>> rate(146484.375), rate(12.34)
-    ('146,484', '12.3')
-    """
-    return f"{fps:,.0f}" if fps >= 100 else f"{fps:,.1f}"
-
-
-def percent(part: float, whole: float) -> int:
-    """Share in whole percent, rounded up, so that what is used never reads as nothing.
-
-    >>> percent(1, 1000), percent(0, 10), percent(1, 2)
-    (1, 0, 50)
-    """
-    return ceil(100 * part / whole) if whole else 0

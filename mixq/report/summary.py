@@ -9,7 +9,8 @@ from typing import Any
 from mixq.report.gather import ReportData, gather
 from mixq.report.html import PAGE
 from mixq.report.json_files import REPORT_FOLDER
-from mixq.report.rows import DASH, bottleneck_sentence, layer_rows, rate, words
+from mixq.report.rows import bottleneck_sentence, layer_rows
+from mixq.report.words import DASH, rate, words
 
 _NAMES = {"DSP": "DSPs", "LUT": "LUTs", "FF": "FFs", "BRAM_36K": "BRAM", "URAM": "URAM"}
 

@@ -7,7 +7,8 @@ import numpy as np
 from mixq.formats import IntFormat
 from mixq.graph import Graph
 from mixq.report.gather import ReportData
-from mixq.report.rows import TIMES, LayerRow, layer_rows
+from mixq.report.rows import LayerRow, layer_rows
+from mixq.report.words import TIMES
 from tests.mixq.graphs import Chain
 
 
