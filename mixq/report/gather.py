@@ -16,6 +16,7 @@ from mixq.report.activity import ACTIVITY_FILE, Activity, read_activity
 from mixq.report.boxes import BOXES_FILE, BoxPictures, read_boxes
 from mixq.report.history import Epoch, FrontPoint, read_front, read_log
 from mixq.report.json_files import REPORT_FOLDER
+from mixq.report.vivado import vivado_report
 
 _RESOURCE_KEYS = ("LUT", "FF", "DSP", "BRAM_36K", "URAM")
 _SIMULATION_KEYS = ("simulator", "frames", "cycles_per_frame", "latency_cycles", "mismatches", "sim_seconds")
@@ -46,6 +47,7 @@ class ReportData:
     each simulator. counted: resources by layer that synthesis counted. depth: of the logic, by layer, with the bound.
     samples: a few images; boxes: the same of a detector. activity: of the stages, simulated. training, search: epochs
     of these runs; front: what the search found. frontier: designs of the planner, from fast to slow.
+    vivado: resources and timing that Vivado reported.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ReportData:
     search: tuple[Epoch, ...] = ()
     front: tuple[FrontPoint, ...] = ()
     frontier: tuple[Mapping[str, float], ...] = ()
+    vivado: Mapping[str, Any] | None = None
 
 
 def gather(build_dir: str | os.PathLike[str]) -> ReportData:
@@ -103,6 +106,7 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         search=read_log(folder / "search"),
         front=read_front(folder / "search"),
         frontier=_frontier(reports / "frontier.json"),
+        vivado=vivado_report(folder),
     )
 
 

@@ -35,6 +35,7 @@ from mixq.report.rows import (
     packing_name,
 )
 from mixq.report.shares import layer_shares, totals
+from mixq.report.vivado import PART_NAMES
 from mixq.report.words import rate, words
 
 PAGE = "index.html"
@@ -107,6 +108,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
         "tools": _tools(data.manifest),
+        "vivado_parts": PART_NAMES,
     }
 
 
