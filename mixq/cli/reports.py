@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from mixq.board import Board
@@ -20,15 +23,32 @@ def register(app: typer.Typer) -> None:
     app.command()(report)
 
 
-def report(build_dir: BuildDir) -> None:
+def report(
+    build_dir: BuildDir,
+    other: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="OTHER", help="An earlier build: show what changed from it to this one."),
+    ] = None,
+) -> None:
     """Write the reports of a build: JSON files, and one HTML page from all that has been measured so far.
 
     What has not been measured yet is left out of the page, with the command that measures it. Of a detector with its
-    data the page shows some test images, with the true box and the one that the integer network finds.
+    data the page shows some test images, with the true box and the one that the integer network finds. --compare
+    writes report/compare.json and report/compare.html, too: accuracy, speed, resources, layers, files and versions of
+    tools, as far as they differ.
     """
     folder = BuildFolder(build_dir)
+    earlier = None if other is None else BuildFolder(other)
+    if earlier is not None:
+        from mixq.cli.comparing import check_other
+
+        check_other(folder, earlier)
     for line in write_page(folder):
         typer.echo(line)
+    if earlier is not None:
+        from mixq.cli.comparing import show_comparison
+
+        show_comparison(folder, earlier)
 
 
 def write_page(folder: BuildFolder) -> list[str]:

@@ -1,8 +1,20 @@
 """Reports of a build folder: JSON files for programs, one HTML page and a short summary for people."""
 
+from mixq.report.compare import Side, compare
+from mixq.report.compare_files import write_comparison
+from mixq.report.gather import gather
 from mixq.report.html import write_html
 from mixq.report.json_files import write_json_reports
 from mixq.report.summary import summary
 from mixq.report.vivado import write_vivado_report
 
-__all__ = ["summary", "write_html", "write_json_reports", "write_vivado_report"]
+__all__ = [
+    "Side",
+    "compare",
+    "gather",
+    "summary",
+    "write_comparison",
+    "write_html",
+    "write_json_reports",
+    "write_vivado_report",
+]

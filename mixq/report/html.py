@@ -64,15 +64,25 @@ def write_html(build_dir: str | os.PathLike[str], *, board: Board | None = None)
 
 def render(data: ReportData, *, board: Board | None = None) -> str:
     """The page as text; the same for the same data."""
-    environment = Environment(
+    return environment().get_template("page.html.j2").render(**_context(data, board))
+
+
+def environment() -> Environment:
+    """What reads the templates, with the filters that they use."""
+    made = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(words=words, rate=rate, tensor=tensor_words)
-    return environment.get_template("page.html.j2").render(**_context(data, board))
+    made.filters.update(words=words, rate=rate, tensor=tensor_words)
+    return made
+
+
+def style() -> str:
+    """The style sheet of all pages."""
+    return (_TEMPLATES / "style.css").read_text()
 
 
 def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
     return {
         "data": data,
         "version": __version__,
-        "style": Markup((_TEMPLATES / "style.css").read_text()),
+        "style": Markup(style()),
         "plan": plan,
         "rows": rows,
         "others": others,
