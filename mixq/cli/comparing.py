@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from mixq.bits import BITS_FILE
-from mixq.build_folder import GRAPH_FILES, BuildFolder
+from mixq.build_folder import GRAPH_FILES, PROJECT_FILE, BuildFolder
 from mixq.cli.tables import Cell, show_table
 from mixq.errors import UserError
 from mixq.plan.values import PLAN_FILE
@@ -14,7 +14,7 @@ from mixq.report.compare import Comparison
 from mixq.report.compare_files import SUBJECTS, value_words
 
 #: Files of a build that are compared, beside those in rtl/.
-_FILES = (BITS_FILE, *GRAPH_FILES, PLAN_FILE, "checkpoints/model.pt")
+_FILES = (PROJECT_FILE, BITS_FILE, *GRAPH_FILES, PLAN_FILE, "checkpoints/model.pt")
 #: Rows of a table on the terminal; the files have all.
 _MOST_ROWS = 24
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from mixq.cli.options import BuildDir, Target
 from mixq.cli.progress import progress
 from mixq.cli.tables import show_facts
 from mixq.errors import UserError
+
+if TYPE_CHECKING:
+    from boards.manifest import Stage
 
 #: What the generator says it does, one after another.
 _STEPS = 4
@@ -52,10 +56,11 @@ def generate(
 def generate_rtl(folder: BuildFolder, target: Target | None = None) -> bool:
     """Generate, and forget what was measured on other Verilog; returns whether any file is not as it was."""
     from boards.emit import generate as emit
+    from mixq.cli.recording import record_sources
 
     folder.load_graph()
     folder.load_plan()
-    before = _outputs(folder)
+    before, stages = _noted(folder)
     done = -1
     with progress("generating Verilog", _STEPS) as update:
 
@@ -68,15 +73,23 @@ def generate_rtl(folder: BuildFolder, target: Target | None = None) -> bool:
     changed = made.outputs != before
     if changed:
         folder.forget_results_of_rtl()
+    else:
+        replace(made, stages=stages).save(folder.path)
+    record_sources(folder)
     return changed
 
 
-def _outputs(folder: BuildFolder) -> dict[str, str]:
-    """Hashes of the generated files as they stand; empty where they are missing, or not as they were generated."""
+def _noted(folder: BuildFolder) -> tuple[dict[str, str], dict[str, Stage]]:
+    """Hashes of the generated files as they stand, and what later stages noted.
+
+    Both are empty where files are missing, or not as they were generated.
+    """
     from boards.manifest import BuildManifest
 
     try:
         manifest = BuildManifest.load(folder.path)
     except UserError:
-        return {}
-    return {} if set(manifest.changed(folder.path)) & set(manifest.outputs) else manifest.outputs
+        return {}, {}
+    if set(manifest.changed(folder.path)) & set(manifest.outputs):
+        return {}, {}
+    return manifest.outputs, manifest.stages

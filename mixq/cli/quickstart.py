@@ -22,6 +22,7 @@ from mixq.cli.options import ResidueBits
 from mixq.cli.planning import make_plan
 from mixq.cli.progress import Stages, progress
 from mixq.cli.reports import write_counts, write_page
+from mixq.cli.searching import save_result
 from mixq.cli.steps import Steps
 from mixq.cli.verification import check_simulator, verify_frames
 from mixq.errors import CheckFailed
@@ -105,7 +106,7 @@ class _Way:
         self._residue_bits = residue_bits
         self._steps = Steps(folder)
         self._graph_files = tuple(folder.path / name for name in GRAPH_FILES)
-        self._rtl_files = (folder.rtl, folder.path / "manifest.json")
+        self._manifest = folder.path / "manifest.json"
 
     @property
     def _graph(self) -> Graph:
@@ -150,7 +151,7 @@ class _Way:
                 report=report,
                 fresh=True,
             )
-        found.allocations[0].save(self._folder.path)
+        save_result(found, self._folder.path, self._folder.search_run, board.clock_mhz)
         self._steps.record("search", settings=settings, made=made)
         return True
 
@@ -159,6 +160,7 @@ class _Way:
         from mixq.models import build_model
         from mixq.networks import network
         from mixq.training import Progress, TrainConfig, train
+        from mixq.training.logs import EpochLog
 
         config = TrainConfig(seed=SEED)
         report = self._folder.report
@@ -181,13 +183,17 @@ class _Way:
             quantizer=bits.quantizer,
         )
         data = self._data
+        make_folder(self._folder.train_run)
+        log = EpochLog(self._folder.train_run, "top1")
         with progress(f"training {NETWORK}", config.epochs) as update:
 
             def tell(state: Progress) -> None:
                 if state.result is not None:
+                    log.append(state.result)
                     update(state.epoch)
 
             train(model, data.train, validation=data.validation, config=config, progress=tell)
+        log.close()
         graph = write_model(
             self._folder, model, origin="quickstart", pixels=data.test.images, samples=data.test, classify=True
         )
@@ -236,10 +242,12 @@ class _Way:
     def generate(self) -> bool:
         """Generate for the DSP48E2."""
         inputs = (*self._graph_files, self._folder.plan_file)
-        if self._steps.is_done("generate", inputs=inputs, made=self._rtl_files):
+        # Later steps note what they make in the manifest, so that only its being there counts.
+        made = (self._folder.rtl,)
+        if self._manifest.is_file() and self._steps.is_done("generate", inputs=inputs, made=made):
             return False
         generate_rtl(self._folder)
-        self._steps.record("generate", inputs=inputs, made=self._rtl_files)
+        self._steps.record("generate", inputs=inputs, made=made)
         return True
 
     def verify(self) -> bool:

@@ -54,12 +54,14 @@ def report(
 def write_page(folder: BuildFolder) -> list[str]:
     """Write ``report/index.html`` from what there is; return the summary's lines, the last of which names the page."""
     from mixq.cli.box_pictures import write_box_pictures
+    from mixq.cli.recording import record_reports
     from mixq.report import summary, write_html, write_vivado_report
 
     graph, plan = folder.load_graph(), folder.load_plan()
     write_estimates(folder, graph, plan)
     write_vivado_report(folder.path)
     missing = write_box_pictures(folder, graph)
+    record_reports(folder)
     write_html(folder.path, board=_board(plan.board))
     *lines, last = summary(folder.path)
     return [*lines, *([] if missing is None else [f"{'images':<12}left out: {missing}"]), last]

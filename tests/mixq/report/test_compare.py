@@ -75,7 +75,7 @@ def test_what_matters_most_comes_first(data: ReportData, planned: Plan) -> None:
         plan=slower,
         accuracy={**data.accuracy, "value": 0.9},
         counted=counted,
-        manifest={"tools": {"mixq": "2", "numpy": "2.4"}},
+        manifest={"tools": {"mixq": "2"}, "stages": {"reports": {"files": {}, "tools": {"numpy": "2.4"}}}},
     )
     outcome = found(Side(data, FILES), Side(other, FILES | {"plan.yaml": "3" * 64, "rtl/a.mem": "4" * 64}))
     assert list(outcome.sections) == ["accuracy", "speed", "resources", "layers", "files", "tools"]
