@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def test_edges_are_those_of_the_hardware(branched: tuple[Graph, Plan]) -> None:
     counts = converters(stages, graph, planned)
     assert [edge.converters for edge in edges[:-1]] == [count for own in counts for count in own]
     assert sum(edge.converters for edge in edges) == sum("_converter_" in name for name, _ in built.stages) > 0
+
+
+def test_beats_of_several_pixels_count_as_the_hardware_has_them(graph: Graph, planned: Plan) -> None:
+    """A layer that takes as many pixels as it multiplies has one converter more than where they come one by one."""
+    counts = []
+    for several in (False, True):
+        folding = planned.layer("conv3").folding
+        assert folding is not None and folding.in_pixels == 1 < folding.packing.pixels
+        wide = replace(folding, in_pixels=folding.packing.pixels if several else 1)
+        layers = (replace(one, folding=wide) if one.name == "conv3" else one for one in planned.layers)
+        own = replace(planned, layers=tuple(layers))
+        counts.append(sum(map(sum, converters(units(graph), graph, own))))
+        names = [name for name, _ in accelerator(graph, own, "generic").stages]
+        assert counts[-1] == sum("_converter_" in name for name in names)
+    assert counts[1] == counts[0] + 1
 
 
 def test_every_stage_is_shown_with_what_travels_between(build: Path, planned: Plan) -> None:
