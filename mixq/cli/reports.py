@@ -34,10 +34,11 @@ def report(build_dir: BuildDir) -> None:
 def write_page(folder: BuildFolder) -> list[str]:
     """Write ``report/index.html`` from what there is; return the summary's lines, the last of which names the page."""
     from mixq.cli.box_pictures import write_box_pictures
-    from mixq.report import summary, write_html
+    from mixq.report import summary, write_html, write_vivado_report
 
     graph, plan = folder.load_graph(), folder.load_plan()
     write_estimates(folder, graph, plan)
+    write_vivado_report(folder.path)
     missing = write_box_pictures(folder, graph)
     write_html(folder.path, board=_board(plan.board))
     *lines, last = summary(folder.path)

@@ -14,6 +14,7 @@ from mixq.graph import Graph
 from mixq.plan import Plan
 from mixq.report.boxes import BOXES_FILE, BoxPictures, read_boxes
 from mixq.report.json_files import REPORT_FOLDER
+from mixq.report.vivado import vivado_report
 
 _RESOURCE_KEYS = ("LUT", "FF", "DSP", "BRAM_36K", "URAM")
 _SIMULATION_KEYS = ("simulator", "frames", "cycles_per_frame", "latency_cycles", "mismatches", "sim_seconds")
@@ -42,7 +43,7 @@ class ReportData:
 
     name: the folder's. accuracy, conversion, performance: as in the JSON files of those names. simulations: one for
     each simulator. counted: resources by layer that synthesis counted. depth: of the logic, by layer, with the bound.
-    samples: a few images; boxes: the same of a detector.
+    samples: a few images; boxes: the same of a detector. vivado: resources and timing that Vivado reported.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ReportData:
     samples: tuple[Sample, ...] = ()
     boxes: BoxPictures | None = None
     manifest: Mapping[str, Any] | None = None
+    vivado: Mapping[str, Any] | None = None
 
 
 def gather(build_dir: str | os.PathLike[str]) -> ReportData:
@@ -90,6 +92,7 @@ def gather(build_dir: str | os.PathLike[str]) -> ReportData:
         samples=_samples(reports / "samples.json"),
         boxes=read_boxes(reports / BOXES_FILE),
         manifest=_document(folder / "manifest.json", ()),
+        vivado=vivado_report(folder),
     )
 
 

@@ -32,6 +32,7 @@ from mixq.report.rows import (
     rate,
     words,
 )
+from mixq.report.vivado import PART_NAMES
 
 PAGE = "index.html"
 _TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -90,6 +91,7 @@ def _context(data: ReportData, board: Board | None) -> dict[str, Any]:
         "mismatches": [(run["simulator"], run["mismatches"], run["frames"]) for run in data.simulations],
         "outside_bound": _outside_bound(data.conversion),
         "tools": _tools(data.manifest),
+        "vivado_parts": PART_NAMES,
     }
 
 

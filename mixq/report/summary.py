@@ -1,4 +1,4 @@
-"""The summary that the command line prints: ten lines at most, from the same data as the page."""
+"""The summary that the command line prints: eleven lines at most, from the same data as the page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from mixq.report.gather import ReportData, gather
 from mixq.report.html import PAGE
 from mixq.report.json_files import REPORT_FOLDER
 from mixq.report.rows import DASH, bottleneck_sentence, layer_rows, rate, words
+from mixq.report.vivado import PART_NAMES
 
 _NAMES = {"DSP": "DSPs", "LUT": "LUTs", "FF": "FFs", "BRAM_36K": "BRAM", "URAM": "URAM"}
 
 
 def summary(build_dir: str | os.PathLike[str]) -> list[str]:
-    """At most ten lines, ``name  text``; lines about steps that have not been done are left out.
+    """At most eleven lines, ``name  text``; lines about steps that have not been done are left out.
 
     Raises UserError where the folder holds no graph or a broken file.
     """
@@ -34,6 +35,8 @@ def summary(build_dir: str | os.PathLike[str]) -> list[str]:
         lines.append(("estimated", _resource_words(plan.resources.report())))
     if data.counted is not None:
         lines.append(("counted", f"{_resource_words(data.counted['total'])} (Yosys)"))
+    if data.vivado is not None:
+        lines.append(("vivado", _vivado_words(data.vivado)))
     for run in data.simulations[:2]:
         lines.append((f"{run['simulator']}", _simulation(data, run)))
     lines.append(("report", os.path.join(build_dir, REPORT_FOLDER, PAGE)))
@@ -58,6 +61,17 @@ def _network(data: ReportData) -> tuple[str, str]:
 
 def _resource_words(counts: Mapping[str, float]) -> str:
     return ", ".join(f"{words(counts[key])} {name}" for key, name in _NAMES.items() if counts[key] or key != "URAM")
+
+
+def _vivado_words(report: Mapping[str, Any]) -> str:
+    """Of the accelerator alone, or else of the whole design."""
+    part = "alone" if report["alone"] else "design" if report["design"] else "accelerator"
+    resources, timing = report[part]["resources"], report[part]["timing"]
+    said = [] if resources is None else [_resource_words(resources)]
+    if timing is not None:
+        slack = "" if timing["wns_ns"] is None else f", slack {timing['wns_ns']:.3f} ns"
+        said.append(f"timing {'met' if timing['met'] else 'not met'}{slack}")
+    return f"{'; '.join(said)} (Vivado, {PART_NAMES[part]})"
 
 
 def _simulation(data: ReportData, run: Mapping[str, Any]) -> str:
