@@ -1,6 +1,7 @@
-"""Any text as one word of another language: Tcl, make, Yosys; the one place that knows their quoting.
+"""Any text as one word of Tcl or Yosys, or in a comment; the one place that knows their quoting.
 
-XML is escaped by Jinja2, whose environment for it has autoescaping; YAML and JSON are written by their libraries.
+XML is escaped by Jinja2, whose environment for it has autoescaping; YAML is written by its library. The makefile has
+names in comments alone: all its paths are relative to its folder, and the same for every build.
 """
 
 from __future__ import annotations
@@ -22,21 +23,6 @@ def tcl_word(text: str) -> str:
     if _PLAIN.fullmatch(text):
         return text
     return f'"{"".join(map(_tcl_character, text))}"'
-
-
-def make_word(text: str) -> str:
-    r"""Return what a recipe of a makefile hands to the shell as one word of value ``text``.
-
-    Raises ValueError for a line break, which a recipe cannot hold, and NUL.
-
-    >>> make_word("vivado"), make_word("it's $5")
-    ('vivado', "'it'\\''s $$5'")
-    """
-    if set(text) & set("\n\r\0"):
-        raise ValueError(f"text must be one line, not {text!r}")
-    if _PLAIN.fullmatch(text):
-        return text
-    return "'" + text.replace("'", "'\\''").replace("$", "$$") + "'"
 
 
 def yosys_word(text: str) -> str:

@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from boards.axis import TOP
 from boards.clock_constraints import clock_constraints, single_clock_constraints
 from boards.ip_interfaces import ADDRESS_BLOCK, BLOCK_BYTES, CONTROL, LIBRARY, VENDOR, VERSION, register_entries
-from boards.quoting import comment, make_word, tcl_word, yosys_word
+from boards.quoting import comment, tcl_word, yosys_word
 from boards.swap import locked, replace_folder
 from boards.vivado_design import VivadoDesign
 from mixq import __version__
@@ -63,27 +63,33 @@ def vivado_files(design: VivadoDesign) -> dict[str, str]:
 
 
 def core_description(design: VivadoDesign) -> dict[str, Any]:
-    """Return the build as FuseSoC's core description, version 2 (CAPI2)."""
-    verilog = [f"../rtl/{name}" for name in design.sources]
+    """Return the build as FuseSoC's core description, version 2 (CAPI2).
+
+    FuseSoC reads names of files as expressions of its own: only those without blanks and marks, as all generated ones
+    are, are what they seem to it.
+    """
+    images = [f"../rtl/{name}" for name in design.images]
     return {
         "name": f"{VENDOR}:{LIBRARY}:{TOP}:{VERSION}",
         "description": f"MixQ accelerator of {design.network}",
         "filesets": {
-            "rtl": {"files": verilog, "file_type": "verilogSource"},
-            # Verilog names its memory images without a folder: they are copied beside each other.
-            "memories": {
-                "files": [{f"../rtl/{name}": {"copyto": name}} for name in design.images],
+            "rtl": {"files": [f"../rtl/{name}" for name in design.sources], "file_type": "verilogSource"},
+            # Verilog names its memory images without a folder: simulators find them beside each other.
+            "images": {
+                "files": [{path: {"copyto": name}} for path, name in zip(images, design.images, strict=True)],
                 "file_type": "user",
             },
-            "constraints": {"files": [f"{TOP}.xdc"], "file_type": "xdc"},
+            "vivado": {
+                "files": [*({path: {"file_type": "mem"}} for path in images), {f"{TOP}.xdc": {"file_type": "xdc"}}],
+            },
         },
         "targets": {
-            "default": {"filesets": ["rtl", "memories"], "toplevel": TOP},
+            "default": {"filesets": ["rtl", "images"], "toplevel": TOP},
             "ooc": {
-                "default_tool": "vivado",
-                "filesets": ["rtl", "memories", "constraints"],
+                "filesets": ["rtl", "vivado"],
                 "toplevel": TOP,
-                "tools": {"vivado": {"part": design.board.part, "pnr": "none"}},
+                "flow": "vivado",
+                "flow_options": {"part": design.board.part, "pnr": "none"},
             },
         },
     }
@@ -125,7 +131,7 @@ def _environment(*, autoescape: bool) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(tcl=tcl_word, make=make_word, yosys=yosys_word, comment=comment, xml=_xml_text)
+    environment.filters.update(tcl=tcl_word, yosys=yosys_word, comment=comment, xml=_xml_text)
     return environment
 
 

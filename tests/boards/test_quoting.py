@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boards.quoting import comment, make_word, tcl_word, yosys_word
+from boards.quoting import comment, tcl_word, yosys_word
 
 HOSTILE = [
     "",
@@ -53,16 +53,6 @@ def test_tcl_reads_every_word_back_alone_in_a_list_and_within_braces(tmp_path: P
 def test_what_tcl_cannot_hold_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"text must be of characters U\+0001 to U\+FFFF"):
         tcl_word(text)
-
-
-def test_make_hands_every_line_to_the_shell(tmp_path: Path) -> None:
-    lines = [text for text in HOSTILE if "\n" not in text]
-    recipe = "".join(f"\t@printf '%s\\0' {make_word(text)}\n" for text in lines)
-    (tmp_path / "Makefile").write_text(f"all:\n{recipe}")
-    done = subprocess.run(["make", "-s", "-C", str(tmp_path)], capture_output=True, check=True)
-    assert done.stdout.decode().split("\0")[:-1] == lines
-    with pytest.raises(ValueError, match="one line"):
-        make_word("a\nb")
 
 
 def test_words_of_yosys_have_no_quotation_marks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -78,19 +79,28 @@ def test_the_schema_finds_mistakes(old: str, new: str, schema: etree.XMLSchema, 
     assert not schema.validate(etree.fromstring(text.replace(old, new).encode()))
 
 
-def test_fusesoc_reads_the_core_and_finds_its_files(tmp_path: Path) -> None:
-    build = write_build(tmp_path / "b", image="a b: #c.mem")
+def test_fusesoc_sets_the_core_up(tmp_path: Path) -> None:
+    build = write_build(tmp_path / "b")
     write_vivado(build, vivado_design(build, load_board("ultra96-v2")))
     core = Core2Parser().read(str(build.vivado / "mixq_top.core"))
-    names = [
-        name
-        for fileset in core["filesets"].values()
-        for entry in fileset["files"]
-        for name in (entry if isinstance(entry, dict) else [entry])
-    ]
-    assert names == ["../rtl/mixq_top.v", "../rtl/a b: #c.mem", "mixq_top.xdc"]
-    assert all((build.vivado / name).is_file() for name in names)
-    assert core["targets"]["ooc"]["tools"]["vivado"]["part"] == load_board("ultra96-v2").part
+    assert core["targets"]["ooc"]["flow_options"]["part"] == load_board("ultra96-v2").part
+    for target, there in (("default", "weights.mem"), ("ooc", "Makefile")):
+        work = tmp_path / target
+        words = ["--cores-root", build.path, "run", "--setup", "--target", target, "--work-root", work]
+        if target == "default":
+            words += ["--tool", "icarus"]
+        start = "import sys; from fusesoc.main import main; sys.exit(main())"
+        done = subprocess.run(
+            [sys.executable, "-c", start, *map(str, words), "mixq:mixq:mixq_top:1.0"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (work / there).is_file()
+    scripts = "".join(path.read_text() for path in (tmp_path / "ooc").glob("*.tcl"))
+    assert re.search(r"read_mem \S*weights\.mem", scripts) and re.search(r"read_xdc \S*mixq_top\.xdc", scripts)
 
 
 def test_yosys_synthesises_a_generated_build_by_the_script(tmp_path: Path) -> None:
