@@ -13,9 +13,9 @@ VENDOR, LIBRARY, VERSION = "mixq", "mixq", "1.0"
 CLOCK, FAST_CLOCK, RESET = "ap_clk", "ap_clk2x", "ap_rst_n"
 INPUT, OUTPUT, CONTROL = "s_axis_0", "m_axis_0", "s_axilite"
 ADDRESS_BLOCK = "registers"
-BLOCK_BYTES = 4096
-"""Bytes of the address block: AXI's least, of which the registers take the first :data:`boards.registers.ADDRESS_BITS`
-bits and repeat."""
+BLOCK_BYTES = 1 << 16
+"""Bytes of the address block, as of Vivado's own IPs, which is what an address is assigned to. The registers repeat in
+it: only the lowest :data:`boards.registers.ADDRESS_BITS` bits of an address count."""
 
 _STREAM = {"TDATA", "TVALID", "TREADY", "TLAST", "TKEEP"}
 _CONTROL = {

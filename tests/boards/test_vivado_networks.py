@@ -27,8 +27,8 @@ _NETWORKS = {"digits_cnn": 1000, "ultranet": 1_300_000}
 @pytest.mark.parametrize("device", _SMALLEST)
 @pytest.mark.parametrize("network", _NETWORKS)
 def test_networks_are_packaged_for_every_board(network: str, device: str, tmp_path: Path) -> None:
-    widths = {"weight_bits": [4] * 9, "act_bits": [4] * 9} if network == "ultranet" else {}
-    graph = lower(load_source("random:1", network, **widths))
+    widths = [4] * 9 if network == "ultranet" else None
+    graph = lower(load_source("random:1", network, weight_bits=widths, act_bits=widths))
     graph.save(tmp_path)
     planned = load_board(_SMALLEST[device])
     made = plan(graph, planned, max_cycles=_NETWORKS[network], foldings=on_dsps(graph), constant_weights=False)

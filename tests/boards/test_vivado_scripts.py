@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from boards import board_names, load_board
 from boards.registers import REGISTERS
 from boards.vivado_design import vivado_design
 from boards.vivado_files import write_vivado
+from mixq.board import VivadoBoard
 from mixq.build_folder import BuildFolder
 from tests.boards.stand_in_build import write_build
 from tests.boards.vivado.model import Vivado
@@ -125,6 +127,7 @@ _TYPOS = [
     ("block_design.tcl", "-target_address_space", "-address_space", "no option -address_space"),
     ("block_design.tcl", "0xA0000000", "0x00000000", "cannot be at 0x0"),
     ("block_design.tcl", "0xA0010000", "0xA0000000", "overlap at 0xa0000000"),
+    ("block_design.tcl", "-range 64K", "-range 128K", "is smaller than 128K"),
     ("block_design.tcl", " dma/m_axi_s2mm_aclk", "", "dma/m_axi_s2mm_aclk is not connected"),
     ("block_design.tcl", " [get_bd_pins dma/axi_resetn]", "", "dma/axi_resetn is not connected"),
     ("block_design.tcl", "CONFIG.NUM_PORTS 2", "CONFIG.NUM_PORTS 3", "interrupts/In2 is not connected"),
@@ -152,6 +155,30 @@ def test_a_mistake_in_a_script_is_found(script: str, old: str, new: str, message
     run(scripts / "package_ip.tcl")
     (scripts / script).write_text(text.replace(old, new))
     assert re.search(message, refusal(scripts / "project.tcl"))
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_constraints_are_commands_of_vivado(fast: bool, tmp_path: Path) -> None:
+    scripts = packaged(write_build(tmp_path / "b", fast=fast), "ultra96-v2")
+    run(scripts / "mixq_top.xdc")
+    if fast:
+        session = run(scripts / "clocks.xdc")
+        assert session.values == {("net:clocks", "CLOCK_DELAY_GROUP"): "mixq_clocks"}
+
+
+def test_names_of_a_board_file_are_only_names(tmp_path: Path) -> None:
+    board_part, part = 'a[exit]:b$c;d\\:part0:"{', "xc7\n[error no]} $x"
+    build = write_build(tmp_path / "b")
+    board = load_board("ultra96-v2")
+    design = vivado_design(build, replace(board, part=part, vivado=VivadoBoard("zynq-7000", board_part, 64)))
+    write_vivado(build, design)
+    for script in ("package_ip.tcl", "project.tcl", "ooc.tcl"):
+        (build.vivado / "reports").mkdir(exist_ok=True)
+        session = run(build.vivado / script, Vivado(board_parts=("a:b:part0:1", board_part)))
+        (words,) = [words for name, words in session.log if name == "create_project"]
+        assert words[words.index("-part") + 1] == part
+        if script == "project.tcl":
+            assert session.values["project:mixq", "board_part"] == board_part
 
 
 def test_a_board_that_vivado_does_not_know_is_named(tmp_path: Path) -> None:

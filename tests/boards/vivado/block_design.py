@@ -252,6 +252,8 @@ class BlockDesign:
         if kind != "bd_addr_seg" or (space, segment) not in self.reachable():
             raise Fault(f"{words[0] or 'nothing'} cannot be reached from {space}")
         offset, size = int(options["-offset"], 16), int(options["-range"][:-1]) * _UNITS[options["-range"][-1]]
+        if size > self._segment(segment)["range"]:
+            raise Fault(f"{segment} is smaller than {options['-range']}")
         window = self._space(space)
         if offset % size or not window["from"] <= offset <= offset + size - 1 <= window["to"]:
             raise Fault(f"{segment} cannot be at {offset:#x} in {space}")
@@ -351,7 +353,7 @@ def _entry(core: dict[str, Any]) -> dict[str, Any]:
     """The catalog's entry of a packaged IP."""
     pins: dict[str, str] = {}
     interfaces: dict[str, str] = {}
-    segments: dict[str, dict[str, str]] = {}
+    segments: dict[str, dict[str, object]] = {}
     for name, interface in core["interfaces"].items():
         if interface["kind"] in ("clock", "reset"):
             pins[name] = f"in {interface['kind']}"
@@ -362,5 +364,7 @@ def _entry(core: dict[str, Any]) -> dict[str, Any]:
         )
         reference = core["map_refs"][name]
         if reference:
-            segments |= {f"{reference}/{block}": {"interface": name} for block in core["maps"][reference]}
+            for block in core["maps"][reference]:
+                size = int(core["range"][f"address_block:{reference}/{block}"])
+                segments[f"{reference}/{block}"] = {"interface": name, "range": size}
     return {"pins": pins, "interfaces": interfaces, "segments": segments}
