@@ -20,7 +20,7 @@ _ABSTRACTIONS = {
 
 
 class Packager:
-    """Commands on the IP that is open, ``core``; :class:`tests.boards.vivado.model.Vivado` has the rest of a session."""
+    """Commands on the IP that is open, ``core``; the model has the rest of a session."""
 
     infers: bool
     files: list[Path]
