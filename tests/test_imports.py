@@ -29,6 +29,8 @@ FORBIDDEN = {
     "boards": TORCH | {"cocotb", "tests"},
     "examples": TORCH | {"tests"},
 }
+#: Stands for a user's own code: a PyTorch module and its images.
+USERS_CODE = "examples.own_model."
 #: The command line joins all packages, but only inside the functions that need them.
 COMMAND_LINE = "mixq.cli"
 
@@ -40,7 +42,7 @@ def source_files(root: Path) -> dict[str, Path]:
         for path in sorted((root / package).rglob("*.py")):
             parts = path.relative_to(root).with_suffix("").parts
             files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return files
+    return {module: path for module, path in files.items() if not module.startswith(USERS_CODE)}
 
 
 def imports(source: str, module: str, *, is_package: bool) -> Iterator[tuple[str, int, bool]]:

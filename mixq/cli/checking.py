@@ -9,9 +9,12 @@ from typing import Annotated
 import typer
 
 from mixq.board import Board
+from mixq.build_folder import BuildFolder
 from mixq.cli import models, options
+from mixq.cli.importing import QONNX_SUFFIXES, read_qonnx_file
 from mixq.cli.planning import gap_words, limit_words
 from mixq.cli.progress import progress
+from mixq.cli.projects import load_project_board, project_limits, project_widths, read_project
 from mixq.cli.tables import show_facts, show_table, show_usage
 from mixq.errors import CheckFailed, UserError
 from mixq.graph import Graph
@@ -36,10 +39,14 @@ def check(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A network's name, resnet18 included, random:SEED, a checkpoint or a folder with a graph.",
+            help="A network's name, resnet18 included, a project file, random:SEED, a checkpoint, a QONNX file or a "
+            "folder with a graph.",
         ),
     ],
-    board: Annotated[str, typer.Option(metavar="BOARD", help="The board, e.g. ultra96-v2, or a board file.")],
+    board: Annotated[
+        str | None,
+        typer.Option(metavar="BOARD", help="The board, e.g. ultra96-v2, or a board file; by default the project's."),
+    ] = None,
     network: options.NetworkName = None,
     input_shape: options.InputShape = None,
     weight_bits: options.WeightBits = None,
@@ -50,20 +57,27 @@ def check(
     """Tell whether a network fits a board, and how fast it can be there; before any training, and writing nothing.
 
     Exit status 1, with the numbers, where it does not fit even in its slowest design, or has layers that no hardware
-    is built for. A network's name needs no weights: random ones stand for them.
+    is built for. A network's name needs no weights: random ones stand for them, as for the network of a project, which
+    is checked with its widths, those of bits.yaml in its build folder included, and within its budget's resources.
     """
     from boards import load_board
 
-    made = load_board(board)
     shape = options.shape("--input-shape", input_shape)
     weights, acts = options.integers("--weight-bits", weight_bits), options.integers("--act-bits", act_bits)
     given: dict[str, object] = {"--network": network, "--input-shape": shape}
     given |= {"--weight-bits": weights, "--act-bits": acts, "--weight-range": weight_range, "--quantizer": quantizer}
     if not source:
         raise UserError("SOURCE is empty; give a network's name, random:SEED, a checkpoint or a folder with a graph")
-    if Path(source).is_dir():
-        _refuse(given, f"cannot change the graph in the folder {source}")
-        graph = Graph.load(Path(source))
+    if source.lower().endswith((".yaml", ".yml")):
+        _refuse(given, f"cannot change the project {source}")
+        _check_project(Path(source), board)
+        return
+    if board is None:
+        raise UserError("the board is not known; name it with --board")
+    made = load_board(board)
+    if Path(source).is_dir() or source.lower().endswith(QONNX_SUFFIXES):
+        _refuse(given, f"cannot change the graph in the {'folder' if Path(source).is_dir() else 'file'} {source}")
+        graph = Graph.load(Path(source)) if Path(source).is_dir() else read_qonnx_file(Path(source))
         _check_memory(graph.name, sizes_of_graph(graph), made)
         _show_plan(graph, made)
         return
@@ -84,6 +98,33 @@ def check(
     if not weights_from.startswith("random:"):
         _check_memory(graph.name, sizes_of_graph(graph), made)
     _show_plan(graph, made)
+
+
+def _check_project(path: Path, board: str | None) -> None:
+    """Check the network of a project, with random weights."""
+    project = read_project(path, quick=False)
+    if board is not None:
+        project = replace(project, board=board)
+    whole = load_project_board(project)
+    made = replace(whole, resources=project_limits(project, whole))
+    table = project.table()
+    widths, origin = project_widths(project, table, BuildFolder(project.folder))
+    with progress("making the integer graph"):
+        from mixq.checkpoints import random_model
+        from mixq.lowering import lower
+
+        model = random_model(
+            table,
+            1,
+            weight_bits=widths.weight_bits,
+            act_bits=widths.act_bits,
+            weight_range=project.weight_range,
+            quantizer=project.quantizer,
+            weight_scale=project.weight_scale,
+        )
+        graph = lower(model)
+    _check_memory(graph.name, sizes_of_graph(graph), made)
+    _show_plan(graph, made, ("widths", origin))
 
 
 def _key(name: str) -> str:
@@ -158,8 +199,8 @@ def _megabits(bits: int) -> float:
     return round(bits / 1e6, 1)
 
 
-def _show_plan(graph: Graph, board: Board) -> None:
-    """The fastest plan; CheckFailed, with the numbers, where there is none."""
+def _show_plan(graph: Graph, board: Board, *facts: tuple[str, object]) -> None:
+    """The fastest plan and further facts; CheckFailed, with the numbers, where there is none."""
     least = footprint(sizes_of_graph(graph), board.resources)
     with progress(f"planning for {board.name}"):
         made = plan(graph, board)
@@ -175,5 +216,6 @@ def _show_plan(graph: Graph, board: Board) -> None:
             ("bottleneck", made.bottleneck),
             ("limited by", limit_words(made)),
             ("gap", gap_words(made)),
+            *facts,
         ]
     )

@@ -22,6 +22,7 @@ from mixq.graph import Conv, Dense, Graph
 FRAMES, FRAMES_OF_LARGE = 10, 4
 LARGE_MACS = 100_000_000
 SEED = 20240817
+QONNX_SUFFIXES = (".onnx", ".qonnx")
 
 
 def register(app: typer.Typer) -> None:
@@ -63,7 +64,7 @@ def import_network(
     folder = BuildFolder(out)
     if not source:
         raise UserError("SOURCE is empty; give random:SEED, a checkpoint, a QONNX file or a folder with a graph")
-    onnx = source.lower().endswith((".onnx", ".qonnx"))
+    onnx = source.lower().endswith(QONNX_SUFFIXES)
     if onnx or Path(source).is_dir():
         given = {"--network": network, "--input-shape": shape, "--weight-bits": weights, "--act-bits": acts}
         given |= {"--weight-range": weight_range, "--quantizer": quantizer, "--channel-order": channel_order}
@@ -113,7 +114,7 @@ def _pixels(images: Path | None, shape: models.Shape, frames: int) -> npt.NDArra
 
 def _copy_graph(source: Path, folder: BuildFolder, images: Path | None, *, onnx: bool) -> Graph:
     """Copy a graph or read a QONNX file, with frames for verification; no PyTorch model says what comes out."""
-    graph = _read_qonnx(source) if onnx else Graph.load(source)
+    graph = read_qonnx_file(source) if onnx else Graph.load(source)
     format = graph.tensor(graph.input).format
     if images is None:
         shape = (FRAMES, *graph.tensor(graph.input).shape)
@@ -134,7 +135,7 @@ def _copy_graph(source: Path, folder: BuildFolder, images: Path | None, *, onnx:
     return graph
 
 
-def _read_qonnx(source: Path) -> Graph:
+def read_qonnx_file(source: Path) -> Graph:
     """Read a QONNX file; here alone is onnx loaded."""
     from mixq.qonnx import read_qonnx
 

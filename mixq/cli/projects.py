@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mixq.bits import BitAllocation
 from mixq.build_folder import BuildFolder
 from mixq.cli.progress import progress
 from mixq.errors import UserError
+from mixq.networks import NetworkTable
 from mixq.project import Project
 from mixq.project_file import load_project
 from mixq.project_template import project_template
@@ -18,6 +20,7 @@ from mixq.project_template import project_template
 if TYPE_CHECKING:
     from mixq.board import Board, Resources
     from mixq.data import Dataset
+    from mixq.models import Network
 
 DEFAULT_MODEL = "vgg-tiny"
 
@@ -93,6 +96,54 @@ def load_project_data(project: Project) -> Dataset[Any]:
 def build_folder(project: Project, out: Path | None) -> BuildFolder:
     """The folder that is asked for, or the project's own."""
     return BuildFolder(project.folder if out is None else out)
+
+
+def project_widths(
+    project: Project, table: Network, folder: BuildFolder, bits: Path | None = None
+) -> tuple[BitAllocation, str]:
+    """The widths to train with, and where they come from, for people."""
+    source = folder.bits if bits is None else bits
+    if bits is None and (project.layers or not source.is_file()):
+        return _own_widths(project, table), (
+            "the project's layers, the network's own for those that it leaves out"
+            if project.layers
+            else f"the network's own, as there is no {source}; {_better(table)}"
+        )
+    found = BitAllocation.load(source)
+    try:
+        found.check(table)
+    except UserError as error:
+        raise UserError(f"{source}: {error}; search again, or name another file with --bits") from None
+    for name in ("quantizer", "weight_range"):
+        theirs, ours = getattr(found, name), getattr(project, name)
+        if theirs != ours:
+            raise UserError(
+                f"{source} has widths for {name} {theirs}, the project says {ours}; "
+                f"set {name}: {theirs} in it, or search again"
+            )
+    return found, f"{source}{' (of a quick search)' if found.found_by.get('quick') else ''}"
+
+
+def _own_widths(project: Project, table: Network) -> BitAllocation:
+    """The network's own widths, but for those that the project has."""
+    weights = dict(zip(table.weighted_names, table.resolve_weight_bits(), strict=True))
+    acts = dict(zip(table.weighted_names, table.resolve_act_bits(), strict=True))
+    for name, own in project.layers.items():
+        weights[name] = own.weight_bits or weights[name]
+        acts[name] = own.act_bits or acts[name]
+    return BitAllocation(
+        network=table.name,
+        layers=table.weighted_names,
+        weight_bits=tuple(weights.values()),
+        act_bits=tuple(acts.values()),
+        quantizer=project.quantizer,
+        weight_range=project.weight_range,
+    )
+
+
+def _better(table: Network) -> str:
+    searched = isinstance(table, NetworkTable)
+    return "mixq search finds better ones" if searched else "layers in the project file sets others"
 
 
 def check_run(run: Path, *, resume: bool, fresh: bool) -> None:

@@ -23,6 +23,7 @@ from mixq.cli.projects import (
     build_folder,
     check_run,
     load_project_data,
+    project_widths,
     read_project,
 )
 from mixq.cli.reports import write_counts
@@ -73,59 +74,13 @@ def train(
     folder = build_folder(project, out)
     check_run(folder.train_run / STATE, resume=resume, fresh=fresh)
     table = project.table()
-    widths, origin = _widths(project, table, folder, bits)
+    widths, origin = project_widths(project, table, folder, bits)
     dataset = load_project_data(project)
     check_task(project, table, dataset)
     model, result = _trained(project, table, widths, dataset, folder, device=device, fresh=fresh)
     graph = _write(folder, project, model, dataset)
     found = write_accuracy(folder, graph, dataset.validation, split="validation")
     _show(folder, project, widths, origin, result, dataset, found.value)
-
-
-def _widths(project: Project, table: Network, folder: BuildFolder, bits: Path | None) -> tuple[BitAllocation, str]:
-    """The widths to train with, and where they come from, for people."""
-    source = folder.bits if bits is None else bits
-    if bits is None and (project.layers or not source.is_file()):
-        return _own_widths(project, table), (
-            "the project's layers, the network's own for those that it leaves out"
-            if project.layers
-            else f"the network's own, as there is no {source}; {_better(table)}"
-        )
-    found = BitAllocation.load(source)
-    try:
-        found.check(table)
-    except UserError as error:
-        raise UserError(f"{source}: {error}; search again, or name another file with --bits") from None
-    for name in ("quantizer", "weight_range"):
-        theirs, ours = getattr(found, name), getattr(project, name)
-        if theirs != ours:
-            raise UserError(
-                f"{source} has widths for {name} {theirs}, the project says {ours}; "
-                f"set {name}: {theirs} in it, or search again"
-            )
-    return found, f"{source}{' (of a quick search)' if found.found_by.get('quick') else ''}"
-
-
-def _own_widths(project: Project, table: Network) -> BitAllocation:
-    """The network's own widths, but for those that the project has."""
-    weights = dict(zip(table.weighted_names, table.resolve_weight_bits(), strict=True))
-    acts = dict(zip(table.weighted_names, table.resolve_act_bits(), strict=True))
-    for name, own in project.layers.items():
-        weights[name] = own.weight_bits or weights[name]
-        acts[name] = own.act_bits or acts[name]
-    return BitAllocation(
-        network=table.name,
-        layers=table.weighted_names,
-        weight_bits=tuple(weights.values()),
-        act_bits=tuple(acts.values()),
-        quantizer=project.quantizer,
-        weight_range=project.weight_range,
-    )
-
-
-def _better(table: Network) -> str:
-    searched = isinstance(table, NetworkTable)
-    return "mixq search finds better ones" if searched else "layers in the project file sets others"
 
 
 def check_task(project: Project, table: Network, dataset: Dataset[Any]) -> None:

@@ -110,3 +110,59 @@ def test_a_folders_graph_cannot_be_changed(build: Path, mixq: Run) -> None:
     assert outcome.status == 2 and "--quantizer cannot change the graph" in outcome.complaint
     outcome = mixq("check", "vgg-tiny", "--board", "no-board")
     assert outcome.status == 2 and "no-board" in outcome.complaint
+
+
+PROJECT = """\
+name: small
+network: digits_cnn
+input_shape: [1, 4, 4]
+data: {name: digits}
+layers: {conv1: {weight_bits: 2, act_bits: 2}, conv2: {weight_bits: 2, act_bits: 2}}
+board: zcu104
+budget: {dsp: 7, lut: 5000, share: 0.5}
+"""
+
+
+def test_a_project_is_checked_with_its_widths_board_and_budget(tmp_path: Path, mixq: Run) -> None:
+    project = tmp_path / "small.yaml"
+    project.write_text(PROJECT)
+    outcome = mixq("check", project)
+    assert outcome.status == 0, outcome.err
+    rows = {line.split()[0]: line.split() for line in outcome.out.splitlines() if line}
+    # Of the ZCU104's 312 block RAMs half; LUTs and DSPs are bounded more tightly by the budget itself.
+    assert (rows["DSP"][2], rows["LUT"][2], rows["BRAM_36K"][2]) == ("7", "5,000", "156")
+    assert rows["board"] == ["board", "zcu104:", "it", "fits"]
+    assert "the project's layers" in outcome.out
+    wider = PROJECT.replace("conv2: {weight_bits: 2,", "conv2: {weight_bits: 8,")
+    project.write_text(wider)
+    other = mixq("check", project, "--board", "ultra96-v2")
+    assert other.status == 0, other.err
+    assert "ultra96-v2: it fits" in other.out
+    assert {line.split()[0]: line.split() for line in other.out.splitlines() if line}["LUT"] != rows["LUT"]
+
+
+def test_a_project_is_not_changed_by_options(tmp_path: Path, mixq: Run) -> None:
+    project = tmp_path / "small.yaml"
+    project.write_text(PROJECT)
+    outcome = mixq("check", project, "--weight-bits", 3)
+    assert outcome.status == 2
+    assert outcome.complaint == f"mixq: --weight-bits cannot change the project {project}; leave it out"
+
+
+def test_a_board_is_asked_for(mixq: Run) -> None:
+    outcome = mixq("check", "digits-cnn")
+    assert (outcome.status, outcome.complaint) == (2, "mixq: the board is not known; name it with --board")
+
+
+def test_a_qonnx_file_is_checked_like_the_graph_that_is_read_from_it(build: Path, tmp_path: Path, mixq: Run) -> None:
+    file = tmp_path / "small.onnx"
+    assert mixq("export", build, "--to", "qonnx", file).status == 0
+    assert mixq("import", file, "--out", tmp_path / "read").status == 0
+    outcome, of_folder = mixq("check", file, *BOARD), mixq("check", tmp_path / "read", *BOARD)
+    assert outcome.status == 0, outcome.err
+    names = ("fastest", "board", "bottleneck", "LUT", "DSP")
+    found, expected = (
+        [line for line in each.out.splitlines() if line.startswith(names)] for each in (outcome, of_folder)
+    )
+    assert len(found) == len(names)
+    assert found == expected
