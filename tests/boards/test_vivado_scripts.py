@@ -224,6 +224,9 @@ def test_make_does_all_of_it_in_a_folder_of_any_name(tmp_path: Path, root: Path)
     assert (build.path / "driver" / "mixq.bit").read_text() == "bits"
     assert (build.path / "driver" / "mixq.hwh").is_file()
     assert "-source" not in make("bitstream"), "what is made is made again"
+    later = (build.path / "driver" / "mixq.bit").stat().st_mtime + 10
+    os.utime(build.rtl / "mixq_top.v", (later, later))
+    assert "-source package_ip.tcl" in make("ip"), "other Verilog is another IP"
     make("ooc")
     assert (scripts / "reports" / "ooc_timing.rpt").is_file()
     make("clean")
