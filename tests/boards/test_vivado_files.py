@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -93,6 +94,7 @@ def test_fusesoc_sets_the_core_up(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-c", start, *map(str, words), "mixq:mixq:mixq_top:1.0"],
             cwd=tmp_path,
+            env=os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")},
             capture_output=True,
             text=True,
             check=False,
