@@ -46,13 +46,15 @@ class StreamPath:
 class VivadoDesign:
     """A build on a board.
 
-    network: the graph's name. clock_mhz: of ``ap_clk``. sources, images: Verilog files and memory images, names in
-    ``rtl/``. ports, interfaces: of the top level. taken, given: the streams in and out. digest: of the Verilog.
+    network: the graph's name. planned_for: the plan's board. clock_mhz: of ``ap_clk``. sources, images: Verilog files
+    and memory images, names in ``rtl/``. ports, interfaces: of the top level. taken, given: the streams in and out.
+    target: which DSPs the Verilog is made of. digest: of the Verilog.
     """
 
     network: str
     board: Board
     vivado: VivadoBoard
+    planned_for: str
     clock_mhz: float
     sources: tuple[str, ...]
     images: tuple[str, ...]
@@ -102,6 +104,7 @@ def vivado_design(folder: BuildFolder, board: Board) -> VivadoDesign:
         network=graph.name,
         board=board,
         vivado=board.vivado,
+        planned_for=plan.board,
         clock_mhz=plan.clock_mhz,
         sources=sources,
         images=images,

@@ -42,10 +42,11 @@ def package(
 
 def _show(folder: BuildFolder, design: VivadoDesign, written: bool) -> None:
     clock = f"{design.clock_mhz:g} MHz" + (f", ap_clk2x {2 * design.clock_mhz:g} MHz" if design.fast_clock else "")
+    planned = "" if design.planned_for == design.board.name else f", planned for {design.planned_for}"
     dma = "DMA for PCI Express" if design.vivado.ps == "none" else "AXI DMA"
     show_facts(
         [
-            ("board", f"{design.board.name}, {design.board.part}, board part {design.vivado.board_part}"),
+            ("board", f"{design.board.name}{planned}, {design.board.part}, board part {design.vivado.board_part}"),
             ("clock", clock),
             ("input", _stream(design.taken, dma)),
             ("output", _stream(design.given, dma)),

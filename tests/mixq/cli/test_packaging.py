@@ -39,6 +39,7 @@ def test_verilog_for_any_device_is_packaged_for_every_board(board: str, built: P
     build = shutil.copytree(built, tmp_path / "build")
     done = mixq("package", build, "--board", board)
     assert (done.status, done.err) == (0, "")
+    assert (", planned for ultra96-v2, " in done.out) is (board != "ultra96-v2")
 
 
 def test_mistakes_end_with_one_line(built: Path, tmp_path: Path, mixq: Run) -> None:
