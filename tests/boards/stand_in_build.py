@@ -70,6 +70,12 @@ def write_build(
     text = top_level(input_bits=input_bits, output_bits=output_bits, control=control, fast=fast, image=image)
     for name, content in {"mixq_top.v": text, image: "01\n02\n", "files.f": "mixq_top.v\n"}.items():
         (folder / "rtl" / name).write_text(content)
-    outputs = [f"rtl/{path.name}" for path in (folder / "rtl").iterdir()]
-    BuildManifest.of(folder, target=target or made.device, inputs=INPUTS, outputs=outputs).save(folder)
-    return BuildFolder(folder)
+    build = BuildFolder(folder)
+    write_manifest(build, target or made.device)
+    return build
+
+
+def write_manifest(build: BuildFolder, target: str) -> None:
+    """Write the manifest of the files as they stand."""
+    outputs = [f"rtl/{path.name}" for path in build.rtl.iterdir()]
+    BuildManifest.of(build.path, target=target, inputs=INPUTS, outputs=outputs).save(build.path)

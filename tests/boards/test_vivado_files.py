@@ -26,7 +26,7 @@ from mixq.errors import CheckFailed, UserError
 from mixq.formats import IntFormat
 from mixq.plan import plan
 from sim.tools import find_yosys
-from tests.boards.stand_in_build import write_build
+from tests.boards.stand_in_build import write_build, write_manifest
 from tests.mixq.graphs import Chain
 
 _SPIRIT = {"spirit": "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"}
@@ -201,19 +201,9 @@ def test_a_port_that_nothing_would_connect_is_refused(tmp_path: Path) -> None:
         build = write_build(tmp_path / str(number))
         path = build.rtl / "mixq_top.v"
         path.write_text(path.read_text().replace(old, new))
-        manifest = build.path / "manifest.json"
-        manifest.unlink()
-        write_manifest(build)
+        write_manifest(build, "dsp48e2")
         with pytest.raises(UserError, match=f"{old}|{new}"):
             vivado_design(build, load_board("ultra96-v2"))
-
-
-def write_manifest(build: BuildFolder) -> None:
-    from boards.emit import INPUTS
-    from boards.manifest import BuildManifest
-
-    outputs = [f"rtl/{path.name}" for path in build.rtl.iterdir()]
-    BuildManifest.of(build.path, target="dsp48e2", inputs=INPUTS, outputs=outputs).save(build.path)
 
 
 _ZYNQ = VivadoBoard("zynq-7000", "a:b:part0:1", 64)
