@@ -31,6 +31,7 @@ class BuildFolder:
         reference/codes.npy       input frames, uint8 (N, C, H, W)     sim/         compiled simulations
         reference/expected.npy    the integers that must come out      report/      JSON files and one HTML page
         manifest.json             hashes of rtl/ and what it is made of
+        vivado/                   scripts for a Vivado project, what Vivado made of them, and its reports
         steps.json                what the quickstart need not do again
         folding.json              the plan's foldings, to hold another plan to them
         project.yaml              what the network was made from, with absolute paths; mixq test finds the data by it
@@ -73,6 +74,11 @@ class BuildFolder:
     def rtl(self) -> Path:
         """Folder of Verilog and memory images."""
         return self.path / "rtl"
+
+    @property
+    def vivado(self) -> Path:
+        """Folder of the Vivado project."""
+        return self.path / "vivado"
 
     @property
     def sim(self) -> Path:
@@ -133,14 +139,15 @@ class BuildFolder:
         """Make the folder ready for ``graph``: what followed from another graph goes. Returns whether it was another.
 
         The graph itself is not written; until it is, the folder is none that other verbs take. What MixQ did not write
-        stays, but for files in ``rtl/`` and ``report/``. UserError where graph.json is some other program's.
+        stays, but for files in ``rtl/``, ``vivado/`` and ``report/``. UserError where graph.json is some other
+        program's.
         """
         make_folder(self.path)
         present = [name for name in GRAPH_FILES if (self.path / name).is_file()]
         if not present or self._holds(graph):
             return False
         self._check_ours()
-        for folder in (self.rtl, self.report):
+        for folder in (self.rtl, self.vivado, self.report):
             shutil.rmtree(folder, ignore_errors=True)
         for path in (self.codes, self.expected, self.checkpoint):
             path.unlink(missing_ok=True)
@@ -153,8 +160,9 @@ class BuildFolder:
 
     def forget_results_of_rtl(self) -> None:
         """Remove the reports that were measured on Verilog which is no longer there."""
-        counted = (self.report / name for name in ("synth_resources.json", "logic_depth.json"))
-        for path in (*self.report.glob("rtlsim_performance*.json"), *counted):
+        counted = (self.report / name for name in ("synth_resources.json", "logic_depth.json", "vivado.json"))
+        reported = (self.vivado / "reports").glob("*.rpt")
+        for path in (*self.report.glob("rtlsim_performance*.json"), *counted, *reported):
             path.unlink(missing_ok=True)
 
     def _check_ours(self) -> None:

@@ -63,8 +63,8 @@ def test_it_holds_every_file_of_the_packages_and_nothing_else(installed: Install
     with zipfile.ZipFile(installed.wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected
-    # Code, board files, Verilog, the simulation's main program.
-    assert {PurePosixPath(name).suffix for name in names} >= {".py", ".yaml", ".v", ".cpp"}
+    # Code, board files, Verilog, templates, the simulation's main program.
+    assert {PurePosixPath(name).suffix for name in names} >= {".py", ".yaml", ".v", ".j2", ".cpp"}
 
 
 def test_the_packages_come_from_the_environment(installed: Installed) -> None:

@@ -21,6 +21,7 @@ from mixq.cli import (
     exporting,
     generating,
     importing,
+    packaging,
     packings,
     planning,
     projects,
@@ -49,6 +50,7 @@ VERB_MODULES = (
     verifying,
     estimating,
     reports,
+    packaging,
     exporting,
     packings,
 )

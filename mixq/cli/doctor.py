@@ -58,5 +58,10 @@ def _show(findings: list[Finding]) -> None:
     for finding in findings:
         if not finding.ok:
             console.print(f"{finding.name}: {finding.remedy}", soft_wrap=True, markup=False)
+    vivado = shutil.which("vivado")
+    if vivado is None:
+        console.print("Vivado is not on PATH; only bitstreams need it (mixq package): source its settings64.sh")
+    else:
+        console.print(f"Vivado, for bitstreams: {vivado}", soft_wrap=True, markup=False)
     if shutil.which("ccache") is None:
         console.print("Builds of Verilator are quicker the second time with: sudo apt-get install ccache")

@@ -103,7 +103,14 @@ def test_results_of_old_verilog_are_forgotten(folder: BuildFolder) -> None:
         "logic_depth.json",
         "rtlsim_performance.json",
         "rtlsim_performance_icarus.json",
+        "vivado.json",
     ):
         (folder.report / name).write_text("{}")
+    reports = folder.vivado / "reports"
+    reports.mkdir(parents=True)
+    (reports / "timing.rpt").write_text("of old Verilog")
+    (folder.vivado / "project.tcl").write_text("")
     folder.forget_results_of_rtl()
     assert [path.name for path in folder.report.iterdir()] == ["accuracy.json"]
+    assert list(reports.iterdir()) == [] and (folder.vivado / "project.tcl").is_file()
+    assert folder.start(random_network(1)) and not folder.vivado.exists()

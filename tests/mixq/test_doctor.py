@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import os
 import shlex
+import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +82,21 @@ def test_the_verb_ends_with_1_where_something_is_missing(
     captured = capsys.readouterr()
     assert captured.err == "mixq: 1 of 5 missing or unfit: torch\n"
     assert "torch: python -m pip install torch==2.13.0\n" in captured.out
+
+
+def test_the_verb_says_whether_vivado_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    program = tmp_path / "vivado"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert main(["doctor"]) == 0
+    assert f"Vivado, for bitstreams: {program}\n" in capsys.readouterr().out
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(mixq.cli.doctor, "_check_tools", list)
+    assert main(["doctor"]) == 0
+    assert "Vivado is not on PATH; only bitstreams need it (mixq package)" in capsys.readouterr().out
 
 
 def test_a_finding_is_a_value() -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from mixq.cli.reference import render
 
-VERBS = "quickstart doctor init check search train test import run plan generate verify estimate report export packings"
+VERBS = (
+    "quickstart doctor init check search train test import run plan generate verify estimate report package export "
+    "packings"
+)
 
 
 def test_the_page_is_current(root: Path) -> None:
