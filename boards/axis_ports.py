@@ -137,7 +137,7 @@ class BusToBeats(wiring.Component):
 class BeatsToBus(wiring.Component):
     """Put the codes of a tensor's beats into the containers of the bus.
 
-    Parameters: ``bus``.
+    Parameters: ``bus``; ``depth``: beats of the bus that can wait at the output, 2 at least.
 
     Members: ``i``: stream of beats of ``bus.tensor``; ``o``: stream of :func:`bus_word`. Codes are sign-extended where
     the format is signed, else filled up with zeros; bytes of a frame's last beat beyond the frame are 0 and marked so
@@ -147,8 +147,8 @@ class BeatsToBus(wiring.Component):
     waits for its codes. ``o.valid``, ``data`` and ``last`` come from registers.
     """
 
-    def __init__(self, bus: BusShape) -> None:
-        self._bus = bus
+    def __init__(self, bus: BusShape, *, depth: int = 2) -> None:
+        self._bus, self._depth = bus, depth
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(bus.tensor.payload_bits))),
@@ -160,7 +160,7 @@ class BeatsToBus(wiring.Component):
         """Converters, gearbox, containers."""
         m = Module()
         bus = self._bus
-        m.submodules.gearbox = gearbox = BeatsToCodes(bus.containers, bus.pixel)
+        m.submodules.gearbox = gearbox = BeatsToCodes(bus.containers, bus.pixel, depth=self._depth)
         wiring.connect(m, _converted(m, wiring.flipped(self.i), bus.tensor, bus.pixel), gearbox.i)
         width = bus.tensor.format.width
         word = gearbox.o.payload

@@ -9,7 +9,7 @@ from pathlib import Path
 from boards import verilog
 from boards.axis import TOP, AxisTop
 from boards.clock_constraints import clock_constraints
-from boards.manifest import BuildManifest
+from boards.manifest import BuildManifest, hash_of_build
 from boards.swap import locked, replace_folder
 from mixq.errors import UserError
 from mixq.graph import Graph
@@ -56,7 +56,12 @@ def generate(
         tell("building the accelerator")
         try:
             accelerator = build(graph, plan, chosen)
-            top = AxisTop(accelerator, input_bus_bits=plan.input_bus_bits, output_bus_bits=plan.output_bus_bits)
+            top = AxisTop(
+                accelerator,
+                input_bus_bits=plan.input_bus_bits,
+                output_bus_bits=plan.output_bus_bits,
+                build_hash=hash_of_build(folder, target=chosen, inputs=INPUTS),
+            )
         except (KeyError, ValueError) as error:
             raise UserError(f"{folder / 'plan.yaml'} does not suit the graph ({error}); plan it again") from error
         return write_build(folder, top, target=chosen, clock_mhz=plan.clock_mhz, inputs=INPUTS, progress=tell)
@@ -81,7 +86,8 @@ def write_build(
     files = render(top, target=target, clock_mhz=clock_mhz)
     tell("writing the files")
     replace_folder(folder / RTL, files)
-    manifest = BuildManifest.of(folder, target=target, inputs=inputs, outputs=[f"{RTL}/{name}" for name in files])
+    outputs = [f"{RTL}/{name}" for name in files]
+    manifest = BuildManifest.of(folder, target=target, build_hash=top.build_hash, inputs=inputs, outputs=outputs)
     manifest.save(folder)
     return manifest
 

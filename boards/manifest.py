@@ -32,21 +32,26 @@ class BuildManifest:
     """Hashes of a build's inputs and outputs, and the versions of what made it.
 
     inputs, outputs: path relative to the build folder, with ``/`` -> SHA-256 in hexadecimal. tools: name -> version.
-    target: of the DSPs, see :class:`rtl_gen.dsp.Dsp`. Paths of the machine and times are not in it.
+    target: of the DSPs, see :class:`rtl_gen.dsp.Dsp`. build_hash: what the hardware's registers ``BUILD_HASH_HIGH``
+    and ``BUILD_HASH_LOW`` read, in 16 hexadecimal digits. Paths of the machine and times are not in it.
     stages: what else was made of the build, by name; see :func:`record`.
     """
 
     target: str
+    build_hash: str
     inputs: dict[str, str]
     outputs: dict[str, str]
     tools: dict[str, str]
     stages: dict[str, Stage] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, build_dir: Path, *, target: str, inputs: Iterable[str], outputs: Iterable[str]) -> BuildManifest:
+    def of(
+        cls, build_dir: Path, *, target: str, build_hash: int, inputs: Iterable[str], outputs: Iterable[str]
+    ) -> BuildManifest:
         """Return the manifest of files that stand in ``build_dir``; UserError where one cannot be read."""
         return cls(
             target=target,
+            build_hash=f"{build_hash:016x}",
             inputs={name: file_digest(build_dir / name) for name in sorted(inputs)},
             outputs={name: file_digest(build_dir / name) for name in sorted(outputs)},
             tools={
@@ -82,13 +87,24 @@ class BuildManifest:
             raise UserError(f"{path}: must have the keys format, version, {', '.join(names)}; generate the build again")
         if (document["format"], document["version"]) != (_FORMAT, _VERSION):
             raise UserError(f"{path}: must be {_FORMAT} {_VERSION}; generate the build again")
-        tables = {name: document[name] for name in names if name != "target"}
+        texts = {name: str(document[name]) for name in ("target", "build_hash")}
+        tables = {name: document[name] for name in names if name not in texts}
         for name, table in tables.items():
             if not _is_text_table(table):
                 raise UserError(f"{path}: {name} must be texts by name; generate the build again")
         if not _are_stages(stages):
             raise UserError(f"{path}: stages must have files and tools by name; generate the build again")
-        return cls(target=str(document["target"]), **tables, stages=stages)
+        return cls(texts["target"], texts["build_hash"], **tables, stages=stages)
+
+
+def hash_of_build(build_dir: Path, *, target: str, inputs: Iterable[str]) -> int:
+    """Return 64 bits that tell builds apart: of the digests of their inputs, their target and the version of MixQ.
+
+    They are the first bytes of a SHA-256, the first one highest. UserError where an input cannot be read.
+    """
+    lines = [f"{name} {file_digest(build_dir / name)}" for name in sorted(inputs)]
+    text = "".join(f"{line}\n" for line in (*lines, f"target {target}", f"mixq {__version__}"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
 def file_digest(path: Path) -> str:

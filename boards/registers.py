@@ -26,6 +26,9 @@ SOFT_RESET = 1 << 0
 SHORT_FRAME, LONG_FRAME, BUSY = 1 << 0, 1 << 1, 1 << 2
 """Bits of ``STATUS``."""
 
+BATCH_BITS = 16
+"""Bits of ``BATCH`` that can be written; those above read 0."""
+
 
 @dataclass(frozen=True)
 class Register:
@@ -55,7 +58,7 @@ REGISTERS = (
     Register("INPUT_BYTES", 0x34, READ, "bytes of an input frame", None),
     Register("OUTPUT_BYTES", 0x38, READ, "bytes of an output frame", None),
     Register("BUS_BITS", 0x3C, READ, "width of s_axis_0_tdata in bits 15 to 0, of m_axis_0_tdata in 31 to 16", None),
-    Register("BATCH", 0x40, READ_WRITE, "frames in a packet, at both streams; 0 counts as 1", 1),
+    Register("BATCH", 0x40, READ_WRITE, "frames in a packet, at both streams, up to 65,535; 0 counts as 1", 1),
 )
 """All registers, by offset."""
 

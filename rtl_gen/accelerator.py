@@ -13,8 +13,9 @@ from mixq.errors import UserError
 from mixq.graph import Add, Concat, Conv, Dense, Graph, Threshold
 from mixq.packing import SoftMultipliers
 from mixq.plan import Plan
+from mixq.plan.early_outputs import early_pixels
 from mixq.plan.fifos import shallow
-from mixq.plan.units import INPUT, Unit, units
+from mixq.plan.units import INPUT, Unit, output_unit, units
 from mixq.streams import StreamShape
 from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.dsp import Target
@@ -74,6 +75,7 @@ class Accelerator(wiring.Component):
             if not branches[index]:
                 self._wires.join((name, "o"), None)
                 self._output_shape = stage.output_shape
+        self._early_pixels = early_pixels(found, first.shape, output_unit(graph, found))
         super().__init__(stage_signature(self.input_shape.payload_bits, self.output_shape.payload_bits))
 
     def _fork(
@@ -125,6 +127,20 @@ class Accelerator(wiring.Component):
     def cycles_per_frame(self) -> int:
         """Cycles between frames: those of the slowest stage."""
         return max(stage.cycles_per_frame for _, stage in self.stages)
+
+    @property
+    def early_pixels(self) -> int:
+        """Pixels of an output frame that may come before its input frame is whole."""
+        return self._early_pixels
+
+    @property
+    def frames_inside(self) -> int:
+        """Frames whose input is whole and whose output is not, at most, when nothing outside stalls.
+
+        A stage holds up a frame by the cycles of its pipeline and by no more than a frame's time.
+        """
+        stages = [stage for _, stage in self.stages]
+        return len(stages) + -(-sum(stage.latency for stage in stages) // self.cycles_per_frame) + 1
 
     @property
     def fast_clock(self) -> bool:

@@ -160,18 +160,20 @@ class BeatsToCodes(_Gearbox):
 
     A frame's last bus beat leaves as soon as its codes are there, filled up with zero codes.
 
-    Parameters: ``bus_codes``: B; ``shape`` of the tensor and of the input's beats, one pixel each.
+    Parameters: ``bus_codes``: B; ``shape`` of the tensor and of the input's beats, one pixel each; ``depth`` of the
+    FIFO at the output, 2 at least.
 
     Members: ``i``: stream of beats of ``shape``; ``o``: stream of :func:`bus_layout`.
 
-    Latency: beats of a beat of the bus (of the frame, where that is shorter), and 1 cycle. Throughput:
-    ``cycles_per_frame`` = max(input beats, bus beats).
+    Latency: beats of a beat of the bus (of the frame, where that is shorter), and that of the FIFO, 1 cycle or 2.
+    Throughput: ``cycles_per_frame`` = max(input beats, bus beats).
 
-    Raises: TypeError, ValueError for no bus of codes, no shape or more than one pixel a beat.
+    Raises: TypeError, ValueError for no bus of codes, no shape, more than one pixel a beat or a depth below 2.
     """
 
-    def __init__(self, bus_codes: int, shape: StreamShape) -> None:
+    def __init__(self, bus_codes: int, shape: StreamShape, *, depth: int = 2) -> None:
         bus_codes, shape = self._checked(bus_codes, shape)
+        self._depth = checked_int("depth", depth, low=2)
         super().__init__(
             bus_codes,
             shape,
@@ -184,14 +186,15 @@ class BeatsToCodes(_Gearbox):
     @property
     def latency(self) -> int:
         """Cycles from a frame's first accepted input beat to its first output beat, when nothing stalls."""
-        return min(-(-self._bus_units // self._beat_units), self.shape.beats) + 1
+        return min(-(-self._bus_units // self._beat_units), self.shape.beats) + (1 if self._depth == 2 else 2)
 
     def elaborate(self, platform: Any) -> Module:
         """Take a beat whenever it fits; a frame's last one is followed by zeros up to a whole beat of the bus."""
         m = Module()
         bus, beat, bits = self._bus_units, self._beat_units, self._unit_bits
         layout = bus_layout(self.bus_codes, self.shape.format.width)
-        m.submodules.fifo = fifo = StreamFifo(layout.size, 2)
+        # How many codes count follows from the mark of the last beat: it need not lie in the FIFO.
+        m.submodules.fifo = fifo = StreamFifo(self.bus_codes * self.shape.format.width + 1, self._depth)
         capacity = -(-(bus + beat - 1) // bus) * bus
         held = Signal(capacity * bits, reset_less=True)
         count, kept_count = Signal(range(capacity + 1)), Signal(range(capacity + 1))
@@ -204,10 +207,7 @@ class BeatsToCodes(_Gearbox):
         less = looked_up(m, count, capacity + 1, lambda units: max(units - bus, 0), name="less")
         word = Signal(layout)
         m.d.comb += [
-            word.codes.eq(held),
-            word.count.eq(Mux(last_out, self._rest_units * self._unit_codes, self.bus_codes)),
-            word.last.eq(last_out),
-            fifo.i.payload.eq(word),
+            fifo.i.payload.eq(Cat(held[: bus * bits], last_out)),
             fifo.i.valid.eq(enough),
             give.eq(fifo.i.valid & fifo.i.ready),
             kept.eq(Mux(give, held >> bus * bits, held)),
@@ -225,8 +225,12 @@ class BeatsToCodes(_Gearbox):
                 held.eq(inserted),
                 count.eq(Mux(last_in, filled, more)),
             ]
+        codes, last = fifo.o.payload[:-1], fifo.o.payload[-1]
         m.d.comb += [
-            self.o.payload.eq(fifo.o.payload),
+            word.codes.eq(codes),
+            word.count.eq(Mux(last, self._rest_units * self._unit_codes, self.bus_codes)),
+            word.last.eq(last),
+            self.o.payload.eq(word),
             self.o.valid.eq(fifo.o.valid),
             fifo.o.ready.eq(self.o.ready),
         ]

@@ -78,4 +78,4 @@ def write_build(
 def write_manifest(build: BuildFolder, target: str) -> None:
     """Write the manifest of the files as they stand."""
     outputs = [f"rtl/{path.name}" for path in build.rtl.iterdir()]
-    BuildManifest.of(build.path, target=target, inputs=INPUTS, outputs=outputs).save(build.path)
+    BuildManifest.of(build.path, target=target, build_hash=0, inputs=INPUTS, outputs=outputs).save(build.path)

@@ -17,7 +17,7 @@ import pytest
 from boards import load_board
 from boards.axis import AxisTop
 from boards.emit import generate, render
-from boards.manifest import BuildManifest
+from boards.manifest import BuildManifest, hash_of_build
 from mixq.containers import frame_bytes, to_bytes
 from mixq.errors import UserError
 from mixq.execute import run
@@ -77,6 +77,7 @@ def test_a_network_from_files_to_results(build: Path) -> None:
     assert BuildManifest.load(build) == made
     assert made.changed(build) == []
     assert set(made.inputs) == {"graph.json", "graph.npz", "plan.yaml"}
+    assert made.build_hash == f"{hash_of_build(build, target='dsp48e2', inputs=made.inputs):016x}"
     assert set(made.outputs) == {f"rtl/{path.name}" for path in (build / "rtl").iterdir()}
     assert (build / "rtl" / "files.f").read_text() == "mixq_top.v\nmixq_rom.v\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import mixq
-from boards.manifest import BuildManifest, file_digest, record
+from boards.manifest import BuildManifest, file_digest, hash_of_build, record
 from mixq.errors import UserError
 from mixq.files import read_json, write_json
 
@@ -25,7 +25,7 @@ def build(tmp_path: Path) -> Path:
 
 
 def manifest(build: Path) -> BuildManifest:
-    return BuildManifest.of(build, target="generic", inputs=["plan.yaml"], outputs=["rtl/mixq_top.v"])
+    return BuildManifest.of(build, target="generic", build_hash=0xABC, inputs=["plan.yaml"], outputs=["rtl/mixq_top.v"])
 
 
 def test_what_it_holds(build: Path) -> None:
@@ -34,6 +34,7 @@ def test_what_it_holds(build: Path) -> None:
         "format": "mixq-build",
         "version": 1,
         "target": "generic",
+        "build_hash": "0000000000000abc",
         "inputs": {"plan.yaml": hashlib.sha256(b"plan").hexdigest()},
         "outputs": {"rtl/mixq_top.v": hashlib.sha256(b"verilog").hexdigest()},
         "tools": {
@@ -64,7 +65,7 @@ def test_it_notices_what_changed(build: Path) -> None:
 
 def test_a_missing_file_has_no_manifest(build: Path) -> None:
     with pytest.raises(UserError) as failure:
-        BuildManifest.of(build, target="generic", inputs=["graph.json"], outputs=[])
+        BuildManifest.of(build, target="generic", build_hash=0, inputs=["graph.json"], outputs=[])
     assert str(failure.value) == f"cannot read {build / 'graph.json'}: No such file or directory"
 
 
@@ -74,10 +75,13 @@ def test_a_build_without_one_says_what_to_do(tmp_path: Path) -> None:
     assert str(failure.value) == f"{tmp_path / 'manifest.json'} is missing: run `mixq generate {tmp_path}` first"
 
 
+_KEYS = "must have the keys format, version, target, build_hash, inputs, outputs, tools; generate the build again"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"more": 1}, "must have the keys format, version, target, inputs, outputs, tools; generate the build again"),
+        ({"more": 1}, _KEYS),
         ({"version": 2}, "must be mixq-build 1; generate the build again"),
         ({"format": "other"}, "must be mixq-build 1; generate the build again"),
         ({"inputs": []}, "inputs must be texts by name; generate the build again"),
@@ -136,3 +140,21 @@ def test_a_project_file_is_the_same_wherever_it_stands(tmp_path: Path) -> None:
         path.write_text(f"# made in {place}\nseed: {seed}\ndata: {{root: {place}, sizes: [3, {place}]}}\n")
         digests.append(file_digest(path))
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_hash_follows_from_inputs_target_and_version_alone(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(target: str = "generic") -> int:
+        return hash_of_build(build, target=target, inputs=["plan.yaml"])
+
+    first = found()
+    plan = hashlib.sha256(b"plan").hexdigest()
+    whole = hashlib.sha256(f"plan.yaml {plan}\ntarget generic\nmixq {mixq.__version__}\n".encode()).hexdigest()
+    assert f"{first:016x}" == whole[:16]
+    (build / "rtl" / "mixq_top.v").write_text("verilog!")
+    assert found() == first
+    others = [found("dsp48e2")]
+    (build / "plan.yaml").write_text("other plan")
+    others.append(found())
+    monkeypatch.setattr("boards.manifest.__version__", "0.0.0")
+    others.append(found())
+    assert len({first, *others}) == 4
