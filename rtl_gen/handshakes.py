@@ -61,8 +61,10 @@ class StreamLabel:
 class PayloadLabel:
     """Which tensor of the graph a stream carries, in which beats: ``pixels`` x ``lanes`` codes of ``width`` bits.
 
+    ``flat``: the whole tensor is one pixel, in whose channels the channels of its pixels follow each other.
+
     >>> PayloadLabel.parse("t4:1x8xs5")
-    PayloadLabel(tensor='t4', pixels=1, lanes=8, width=5, signed=True)
+    PayloadLabel(tensor='t4', pixels=1, lanes=8, width=5, signed=True, flat=False)
     >>> str(PayloadLabel("pixels", 2, 3, 8))
     'pixels:2x3xu8'
     """
@@ -72,9 +74,11 @@ class PayloadLabel:
     lanes: int
     width: int
     signed: bool = False
+    flat: bool = False
 
     def __str__(self) -> str:
-        return f"{self.tensor}:{self.pixels}x{self.lanes}x{'s' if self.signed else 'u'}{self.width}"
+        kind = "s" if self.signed else "u"
+        return f"{self.tensor}:{self.pixels}x{self.lanes}x{kind}{self.width}{'/flat' if self.flat else ''}"
 
     @property
     def bits(self) -> int:
@@ -82,17 +86,17 @@ class PayloadLabel:
         return self.pixels * self.lanes * self.width
 
     @classmethod
-    def of(cls, tensor: str, shape: StreamShape) -> PayloadLabel:
+    def of(cls, tensor: str, shape: StreamShape, *, flat: bool = False) -> PayloadLabel:
         """The label of a tensor in beats of a shape."""
-        return cls(tensor, shape.pixels, shape.lanes, shape.format.width, shape.format.signed)
+        return cls(tensor, shape.pixels, shape.lanes, shape.format.width, shape.format.signed, flat)
 
     @classmethod
     def parse(cls, text: str) -> PayloadLabel:
         """The label that is written so. Raises ValueError for what is none."""
-        found = re.fullmatch(r"(\w+):(\d+)x(\d+)x([us])(\d+)", text)
+        found = re.fullmatch(r"(\w+):(\d+)x(\d+)x([us])(\d+)(/flat)?", text)
         if found is None:
             raise ValueError(f"text must be the label of a payload, not {text!r}")
-        return cls(found[1], int(found[2]), int(found[3]), int(found[5]), found[4] == "s")
+        return cls(found[1], int(found[2]), int(found[3]), int(found[5]), found[4] == "s", found[6] is not None)
 
 
 def payload_name(number: int, source: str) -> str:

@@ -47,7 +47,7 @@ class Wires:
             self.add(own, converter(before, after))
             self.converters.add(own)
             self.join(source, (own, "i"))
-            carried = PayloadLabel.of(self.payloads[source].tensor, after)
+            carried = PayloadLabel.of(self.payloads[source].tensor, after, flat=after.shape != given.shape)
             source = (own, "o")
             self.payloads[source] = carried
         return source
