@@ -98,7 +98,7 @@ class StreamWatch {
 
     // Returns whether everything was written.
     bool report(std::ofstream& file) {
-        if (end_ > first_) {
+        if (!activity_.empty() && end_ > first_) {
             std::ofstream bytes(activity_, std::ios::binary);
             bytes.write(reinterpret_cast<const char*>(kept_.data()), static_cast<std::streamsize>(kept_.size()));
             bytes.close();
