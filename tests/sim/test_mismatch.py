@@ -15,7 +15,7 @@ from mixq.build_folder import BuildFolder
 from mixq.cli import main
 from mixq.cli.explaining import make_case
 from mixq.execute import run_all
-from mixq.graph import Conv, Graph, accumulator_format
+from mixq.graph import Conv, Graph, Requantise, accumulator_format
 from sim import verilated
 from sim.mismatch import Comparison, Difference, compare
 from sim.parts import Part
@@ -101,6 +101,20 @@ def test_padding_of_a_convolution(build: Path) -> None:
     part, own = _culprit(_compared(build, "padding"))
     assert (part.name, part.node, part.tensor) == ("conv0", "conv0", "t1")
     assert own.hints[:1] == ["only channel 1"] and "only the last column, 5" in own.hints
+
+
+def test_a_constant_of_a_requantisation(build: Path) -> None:
+    part, own = _culprit(_compared(build, "requantise"))
+    assert (part.name, part.node, part.tensor) == ("conv0", "conv0", "t1") and own.hints[0] == "only channel 1"
+    # The lane multiplies by -7 and leaves out four bits that are always the same: 64 more is a bias greater by 1024.
+    graph, codes = Graph.load(build), np.load(build / "reference/codes.npy")
+    node = graph.node("requantise1")
+    assert isinstance(node, Requantise) and node.multiplier[1] == -7 * 16
+    bias = node.bias.copy()
+    bias[1] += 64 * 16
+    nodes = tuple(replace(one, bias=bias) if one is node else one for one in graph.nodes)
+    changed = Graph("changed", graph.tensors, nodes, graph.input, graph.output)
+    _assert_wrong(own, _tensors(build)["t1"], run_all(changed, codes)["t1"])
 
 
 def _place(code: int) -> tuple[int, int, int]:
