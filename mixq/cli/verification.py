@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from mixq.build_folder import BuildFolder
 from mixq.cli.progress import progress
 from mixq.containers import frame_bytes, from_bytes, to_bytes
 from mixq.errors import CheckFailed
-from mixq.files import write_json
+from mixq.files import write_atomic, write_json
 from mixq.graph import Graph
 from mixq.plan import Plan
 from mixq.plan.fifos import CYCLES_OF_STAGE, least_beats
@@ -29,6 +30,8 @@ Integers = npt.NDArray[np.int64]
 
 #: Frames of the extra run without stalls that measures the speed.
 SPEED_FRAMES = 6
+#: The report of what the stages do.
+ACTIVITY_FILE = "activity.json"
 #: From so many frames on, the measured cycles must be the planned ones.
 STEADY_FRAMES = 4
 #: Without a plan so many cycles without a beat are a hang; with one, they follow from how fast its stages are.
@@ -117,7 +120,8 @@ def verify_frames(
     folder.check_rtl()
     names = ("rtlsim_performance.json", f"rtlsim_performance_{simulator}.json")
     reports = [folder.report_file(name) for name in names]
-    for path in reports:  # a run that hangs leaves no report of an earlier one
+    # A run that hangs leaves no report of an earlier one; only Verilator's runs show what the stages do.
+    for path in (*reports, *([folder.report_file(ACTIVITY_FILE)] if simulator == "verilator" else [])):
         path.unlink(missing_ok=True)
     count = len(codes)
     extra = min(SPEED_FRAMES, count) if stalls != "none" else 0
@@ -142,6 +146,7 @@ def verify_frames(
     )
     for path in reports:
         write_json(path, asdict(performance))
+    _write_activity(folder, graph, speed)
     return Verification(
         performance=performance,
         found=found,
@@ -150,6 +155,16 @@ def verify_frames(
         measured_frames=extra or count,
         planned_cycles=plan.cycles if plan else None,
     )
+
+
+def _write_activity(folder: BuildFolder, graph: Graph, run: NetworkRun) -> None:
+    """What the stages do in a frame of a run that nothing stalls, where enough frames were sent to see that."""
+    from sim.activity import activity
+
+    if run.window is not None and run.streams is not None and run.streams.payloads:
+        # On one line: an indented interval takes five.
+        document = activity(run.window, run.streams, graph)
+        write_atomic(folder.report_file(ACTIVITY_FILE), json.dumps(document) + "\n")
 
 
 def _simulate(
@@ -166,18 +181,18 @@ def _simulate(
     from sim.deadlock import Deadlock
     from sim.network import simulate
 
-    source, target = graph.tensor(graph.input), graph.tensor(graph.output)
+    target = graph.tensor(graph.output)
     try:
         return simulate(
             folder.rtl,
-            [to_bytes(codes[at : at + 1], source.format) for at in range(len(codes))],
+            frames_bytes(codes, graph),
             output_frame_bytes=frame_bytes(target.shape, target.format),
             simulator=simulator,
             stalls=stalls,
             seed=seed,
-            stall_limit=_quiet_cycles(plan),
+            stall_limit=quiet_cycles(plan),
             work_dir=folder.sim,
-            optimise="compile" if len(codes) <= MANY_FRAMES else "run",
+            optimise=optimisation(len(codes)),
             progress=update,
         )
     except Deadlock as error:
@@ -186,7 +201,25 @@ def _simulate(
         raise error.advised(_deeper(error, graph, plan)) from None
 
 
-def _quiet_cycles(plan: Plan | None) -> int:
+def is_hang(error: CheckFailed) -> bool:
+    """Whether a simulation failed because nothing moved any more."""
+    from sim.deadlock import Hang
+
+    return isinstance(error, Hang)
+
+
+def frames_bytes(codes: npt.NDArray[Any], graph: Graph) -> list[bytes]:
+    """The frames (N, C, H, W) as the accelerator gets them."""
+    format = graph.tensor(graph.input).format
+    return [to_bytes(codes[at : at + 1], format) for at in range(len(codes))]
+
+
+def optimisation(frames: int) -> str:
+    """What a model that runs so many frames is compiled for."""
+    return "compile" if frames <= MANY_FRAMES else "run"
+
+
+def quiet_cycles(plan: Plan | None) -> int:
     """Cycles without a beat on either side that no network takes which goes on.
 
     A frame is in all stages for no longer than they take one after the other, with their pipelines, as long as both

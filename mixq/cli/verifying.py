@@ -9,13 +9,15 @@ import numpy.typing as npt
 import typer
 
 from mixq.build_folder import BuildFolder
+from mixq.cli import explaining
 from mixq.cli.arrays import read_frames
+from mixq.cli.explaining import make_case
 from mixq.cli.models import converted_outputs, has_torch, load_build_model
 from mixq.cli.options import BuildDir, Simulator, Stalls
 from mixq.cli.progress import progress
 from mixq.cli.tables import show_facts, show_table
-from mixq.cli.verification import Integers, Verification, check_simulator, verify_frames, write_outputs
-from mixq.errors import UserError
+from mixq.cli.verification import Integers, Verification, check_simulator, is_hang, verify_frames, write_outputs
+from mixq.errors import CheckFailed, UserError
 from mixq.execute import checked_input, run
 from mixq.graph import Graph
 
@@ -50,6 +52,9 @@ def verify(
     expect: Annotated[
         Path | None, typer.Option(metavar="FILE.npy", help="What must come out, instead of the reference.")
     ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Compare every stage with the interpreter, too (Verilator).")
+    ] = False,
 ) -> None:
     """Simulate the Verilog in rtl/, as it stands there, and compare every integer that comes out.
 
@@ -57,17 +62,33 @@ def verify(
     reference's own frames; what the converted PyTorch model computes, where the build has a checkpoint and PyTorch is
     installed; what the interpreter computes. Cycles per frame are measured in a run without stalls, and must be the
     plan's from 4 frames on. Exit status 1 for any difference, broken rule of the streams or hang; --outputs is written
-    on a difference, too. Writes report/rtlsim_performance.json.
+    on a difference, too. Writes report/rtlsim_performance.json and, under Verilator, report/activity.json.
+
+    --explain simulates once more and names the first stage whose inputs are right and whose output is not; writes
+    report/mismatch.json and sim/mismatch.vcd. Exit status 1 for a stage that is wrong, whatever comes out in the end.
     """
     folder = BuildFolder(build_dir)
     graph = folder.load_graph()
     folder.check_rtl()
+    if explain and simulator is not Simulator.verilator:
+        raise UserError(f"--explain looks into Verilator's simulation, not {simulator.value}'s; leave out --simulator")
     check_simulator(simulator.value)
     codes = _codes(folder, graph, inputs, frames)
     expected, reference = _expected(folder, graph, codes, given=inputs is not None, expect=expect)
-    found = verify_frames(folder, graph, codes, expected, simulator=simulator.value, stalls=stalls.value, seed=seed)
+    case = make_case(folder, graph, codes, stalls=stalls.value, seed=seed) if explain else None
+    try:
+        found = verify_frames(folder, graph, codes, expected, simulator=simulator.value, stalls=stalls.value, seed=seed)
+    except CheckFailed as error:
+        if case is not None and is_hang(error):
+            explaining.show(folder, explaining.explain(folder, graph, codes, case, frames=len(codes)))
+        raise
     write_outputs(outputs, found)
     show(folder, found, reference)
+    if case is not None:
+        frames = int(found.places[0, 0]) + 1 if len(found.places) else len(codes)
+        explanation = explaining.explain(folder, graph, codes, case, frames=frames)
+        explaining.show(folder, explanation)
+        explanation.check()
     found.check()
 
 
