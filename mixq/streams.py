@@ -103,6 +103,17 @@ class StreamShape:
         one = (1 << lanes * self.format.width) - 1
         return sum(one << pixel * self.lanes * self.format.width for pixel in range(pixels))
 
+    def places(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where each code of the tensor travels: its beat of the frame, and its place in it; (C, H, W) each.
+
+        >>> beat, place = StreamShape(2, 1, 3, IntFormat(4, False), pixels=2, lanes=1).places()
+        >>> beat.tolist(), place.tolist()
+        ([[[0, 0, 2]], [[1, 1, 3]]], [[[0, 1, 0]], [[0, 1, 0]]])
+        """
+        channel, row, column = np.indices(self.shape)
+        beat = (row * self.groups + column // self.pixels) * self.channel_groups + channel // self.lanes
+        return beat, column % self.pixels * self.lanes + channel % self.lanes
+
     def pack(self, frames: npt.ArrayLike) -> list[int]:
         """Return the beats of ``frames``, integer codes (F, C, H, W), F * beats of them.
 
@@ -138,8 +149,20 @@ class StreamShape:
         """
         if len(beats) % self.beats:
             raise ValueError(f"beats must be a multiple of the frame's {self.beats}, not {len(beats)!r} of them")
-        frames = len(beats) // self.beats
-        codes = _from_beats(beats, self.pixels * self.lanes, self.format)
+        return self.unpack_bytes(_to_bytes(beats, self.payload_bits))
+
+    def unpack_bytes(self, payloads: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """Return the codes (F, C, H, W) of whole frames of beats, as bytes (F * beats, B), the lowest first.
+
+        B is ceil(payload_bits / 8); what they hold above the payload is ignored. ValueError for another shape.
+        """
+        size = (self.payload_bits + 7) // 8
+        if payloads.ndim != 2 or payloads.shape[1] != size or len(payloads) % self.beats:
+            raise ValueError(
+                f"payloads must have the shape (F * {self.beats}, {size}) of whole frames, not {payloads.shape!r}"
+            )
+        frames = len(payloads) // self.beats
+        codes = _from_beats(payloads, self.pixels * self.lanes, self.format)
         split = codes.reshape(frames, self.height, self.groups, self.channel_groups, self.pixels, self.lanes)
         channels = self.channel_groups * self.lanes
         whole = split.transpose(0, 3, 5, 1, 2, 4).reshape(frames, channels, self.height, self.groups * self.pixels)
@@ -159,21 +182,25 @@ def _to_beats(codes: npt.NDArray[np.uint64], width: int) -> list[int]:
     return result
 
 
-def _from_beats(beats: Sequence[int], per_beat: int, format: IntFormat) -> npt.NDArray[np.int64]:
-    """Inverse of :func:`_to_beats`: signed or unsigned codes (beats, codes of a beat)."""
-    total = per_beat * format.width
-    size = (total + 7) // 8
-    result = np.empty((len(beats), per_beat), dtype=np.int64)
+def _to_bytes(beats: Sequence[int], bits: int) -> npt.NDArray[np.uint8]:
+    """Return beats of ``bits`` bits as bytes (beats, bytes of a beat), the lowest first."""
+    size = (bits + 7) // 8
+    for beat in beats:
+        if not 0 <= beat < 1 << bits:
+            raise ValueError(f"beats must fit in {bits} payload bits, not {beat!r}")
+    raw = b"".join(int(beat).to_bytes(size, "little") for beat in beats)
+    return np.frombuffer(raw, dtype=np.uint8).reshape(len(beats), size)
+
+
+def _from_beats(payloads: npt.NDArray[np.uint8], per_beat: int, format: IntFormat) -> npt.NDArray[np.int64]:
+    """Inverse of :func:`_to_beats`, from bytes: signed or unsigned codes (beats, codes of a beat)."""
+    result = np.empty((len(payloads), per_beat), dtype=np.int64)
     shifts = np.arange(format.width, dtype=np.uint64)
     step = max(1, _CHUNK_CODES // per_beat)
-    for start in range(0, len(beats), step):
-        part = beats[start : start + step]
-        for beat in part:
-            if not 0 <= beat < 1 << total:
-                raise ValueError(f"beats must fit in {total} payload bits, not {beat!r}")
-        raw = np.frombuffer(b"".join(int(beat).to_bytes(size, "little") for beat in part), dtype=np.uint8)
-        bits = np.unpackbits(raw.reshape(len(part), size), axis=1, count=total, bitorder="little")
-        fields = bits.reshape(len(part), per_beat, format.width).astype(np.uint64)
+    for start in range(0, len(payloads), step):
+        raw = payloads[start : start + step]
+        bits = np.unpackbits(raw, axis=1, count=per_beat * format.width, bitorder="little")
+        fields = bits.reshape(len(raw), per_beat, format.width).astype(np.uint64)
         codes = (fields << shifts).sum(axis=2, dtype=np.uint64)
         result[start : start + step] = _signed(codes, format)
     return result

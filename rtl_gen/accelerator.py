@@ -20,7 +20,7 @@ from rtl_gen.convolution import Convolution, Scaling
 from rtl_gen.dsp import Target
 from rtl_gen.fork import Fork
 from rtl_gen.handshakes import INPUT as INPUT_STREAM
-from rtl_gen.handshakes import OUTPUT, StreamLabel, name_handshakes
+from rtl_gen.handshakes import OUTPUT, PayloadLabel, StreamLabel, name_handshakes, name_payloads
 from rtl_gen.interfaces import Stage, stage_signature
 from rtl_gen.joins import AddStage, ConcatStage, JoinStage
 from rtl_gen.packed_chain import check_target
@@ -58,6 +58,7 @@ class Accelerator(wiring.Component):
             for place in range(INPUT, len(found))
         }
         ends: dict[tuple[int, int], End] = {}
+        self._wires.payloads[None] = PayloadLabel.of(graph.input, self._input_shape)
         self._fork(ends, branches[INPUT], None, found, shapes[INPUT], plan)
         for index, unit in enumerate(found):
             stage = _stage(unit, plan, target)
@@ -70,6 +71,7 @@ class Accelerator(wiring.Component):
                 self._wires.join(end, (name, f"i{number}" if unit.joins else "i"))
             self._wires.add(name, stage)
             shapes[index] = stage.output_shape
+            self._wires.payloads[name, "o"] = PayloadLabel.of(unit.target.name, stage.output_shape)
             self._fork(ends, branches[index], (name, "o"), found, stage.output_shape, plan)
             if not branches[index]:
                 self._wires.join((name, "o"), None)
@@ -100,6 +102,7 @@ class Accelerator(wiring.Component):
         self._wires.join(source, (name, "i"))
         for position, branch in enumerate(branches):
             ends[branch] = (name, f"o{position}")
+            self._wires.payloads[ends[branch]] = self._wires.payloads[source]
 
     @property
     def stages(self) -> list[tuple[str, Stage | JoinStage]]:
@@ -149,6 +152,7 @@ class Accelerator(wiring.Component):
             streams.append(given)
             room.append(self._room(source))
         name_handshakes(m, labels, streams, room)
+        name_payloads(m, labels, streams, [self._wires.payloads[source] for source, _ in self._wires.ends])
         return m
 
     def _label(self, source: End, target: End) -> StreamLabel:

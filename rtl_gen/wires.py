@@ -7,18 +7,23 @@ from typing import Any
 from mixq.plan.conversion import bridge
 from mixq.streams import StreamShape
 from rtl_gen.converters import converter
+from rtl_gen.handshakes import PayloadLabel
 
 End = tuple[str, str] | None
 """A part's name and the name of one of its streams; None for the accelerator's own."""
 
 
 class Wires:
-    """Parts by name, in the order of the data, which of them are converters, and which stream feeds which."""
+    """Parts by name, in the order of the data, which of them are converters, and which stream feeds which.
+
+    ``payloads``: what each stream carries that another is fed from.
+    """
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, Any]] = []
         self.ends: list[tuple[End, End]] = []
         self.converters: set[str] = set()
+        self.payloads: dict[End, PayloadLabel] = {}
 
     def free_name(self, name: str) -> str:
         """The name, with underscores behind it where another part is called so."""
@@ -42,5 +47,7 @@ class Wires:
             self.add(own, converter(before, after))
             self.converters.add(own)
             self.join(source, (own, "i"))
+            carried = PayloadLabel.of(self.payloads[source].tensor, after)
             source = (own, "o")
+            self.payloads[source] = carried
         return source

@@ -13,17 +13,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mixq.errors import CheckFailed
-from rtl_gen.handshakes import ATTRIBUTE, INPUT, READY, ROOM, VALID, StreamLabel
+from rtl_gen.handshakes import (
+    ATTRIBUTE,
+    INPUT,
+    PAYLOAD_ATTRIBUTE,
+    READY,
+    ROOM,
+    VALID,
+    PayloadLabel,
+    StreamLabel,
+    payload_name,
+)
 
 SIGNALS = {"valid": VALID, "ready": READY, "room": ROOM}
 """The fields of :class:`Handshakes` and the signals that they are read from."""
 
 _LABELS = re.compile(rf'\(\* {ATTRIBUTE} = "([^"]*)" \*\)\s*wire\s*(?:\[[^\]]*\])?\s*{VALID}\b')
+_PAYLOADS = re.compile(rf'\(\* {PAYLOAD_ATTRIBUTE} = "([^"]*)" \*\)\s*wire\s*(?:\[[^\]]*\])?\s*(stream\d+_\w+)\s*;')
 _MODULE = re.compile(r"^\s*module\s+(\w+)", flags=re.MULTILINE)
 
 
-class Deadlock(CheckFailed):
-    """A simulation that stands still for good.
+class Hang(CheckFailed):
+    """A simulation in which nothing moves any more."""
+
+
+class Deadlock(Hang):
+    """A simulation that stands still for good because of a full FIFO.
 
     ``what`` stands where and waits for what; ``hang``: how the simulation stood. ``node``: the join that starves.
     ``number``: of its input in front of which the FIFO is full. ``depth``: beats that this FIFO holds. ``advice`` ends
@@ -46,12 +61,19 @@ class Deadlock(CheckFailed):
 class Streams:
     """The streams that a text of Verilog names.
 
-    ``labels`` in the order of the bits; ``module`` that has the signals; ``path`` of instances from the top to it.
+    ``labels`` in the order of the bits; ``module`` that has the signals; ``path`` of instances from the top to it;
+    ``payloads``, what each stream carries, none where the Verilog does not say it.
     """
 
     labels: tuple[StreamLabel, ...]
     module: str
     path: tuple[str, ...]
+    payloads: tuple[PayloadLabel, ...] = ()
+
+    @property
+    def payload_names(self) -> tuple[str, ...]:
+        """The signals of the payloads."""
+        return tuple(payload_name(number, self.labels[number].source) for number in range(len(self.payloads)))
 
 
 @dataclass(frozen=True)
@@ -79,10 +101,13 @@ def find_streams(text: str, top: str) -> Streams | None:
         return None
     labels = tuple(StreamLabel.parse(label) for label in found[1].split())
     module = _MODULE.findall(text, 0, found.start())[-1]
+    carried = {name: carries for carries, name in _PAYLOADS.findall(text)}
+    names = [payload_name(number, label.source) for number, label in enumerate(labels)]
+    payloads = tuple(PayloadLabel.parse(carried[name]) for name in names) if carried.keys() >= set(names) else ()
     if module == top:
-        return Streams(labels, module, ())
+        return Streams(labels, module, (), payloads)
     instance = re.search(rf"^\s*{module}\s+(\w+)\s*\(", text, flags=re.MULTILINE)
-    return None if instance is None else Streams(labels, module, (instance[1],))
+    return None if instance is None else Streams(labels, module, (instance[1],), payloads)
 
 
 class _Trace:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mixq.errors import CheckFailed, UserError
+from mixq.errors import UserError
 from sim import cocotb_run, verilated
-from sim.deadlock import Handshakes, Streams, deadlock, find_streams
+from sim.deadlock import Handshakes, Hang, Streams, deadlock, find_streams
 from sim.stalls import DRIVER_MODES, SINK_MODES
 from sim.streams import StreamPorts
 from sim.verilog_source import library_sources, module_ports
@@ -42,8 +42,9 @@ class NetworkRun:
     ``outputs``: bytes of each output frame. ``input_start_cycles``: cycle of the first accepted input beat of
     each input frame; ``first_beat_cycles``, ``last_beat_cycles``: of the output frames' beats.
     ``protocol_errors``: broken rules of AXI4-Stream, at most a few dozen; a result with any is worth nothing.
-    ``sim_seconds`` is the wall time of the simulation alone, ``build_seconds`` that of compiling, near 0 where
-    the compiled model was kept.
+    ``window``: the handshakes between the stages through one frame, see :class:`sim.verilated.Report`; Verilator's
+    alone, of a run that nothing outside stalls. ``streams``: those that the Verilog names. ``sim_seconds`` is the wall
+    time of the simulation alone, ``build_seconds`` that of compiling, near 0 where the compiled model was kept.
     """
 
     simulator: str
@@ -55,6 +56,8 @@ class NetworkRun:
     build_seconds: float
     sim_seconds: float
     protocol_errors: list[str]
+    window: verilated.Window | None = field(default=None, repr=False)
+    streams: Streams | None = field(default=None, repr=False)
 
     @property
     def first_input_cycle(self) -> int:
@@ -81,8 +84,8 @@ class NetworkRun:
 
 
 @dataclass(frozen=True)
-class _Design:
-    """The Verilog of one accelerator: its files and the bytes of its two buses."""
+class Design:
+    """The Verilog of one accelerator: its files, the bytes of its two buses, other inputs and the named streams."""
 
     rtl_dir: Path
     sources: tuple[Path, ...]
@@ -132,7 +135,8 @@ def simulate(
     UserError : a tool or a source is missing, the folder's path is none that the simulator takes, or a port of
         ``mixq_top`` is not as it must be.
     Deadlock : the accelerator hangs for a full FIFO, with the join that starves and the FIFO.
-    CheckFailed : the simulator refuses the Verilog, or the accelerator hangs for another reason.
+    Hang : it hangs for another reason.
+    CheckFailed : the simulator refuses the Verilog.
     ValueError : a parameter is none of those allowed.
     """
     driver, sink = (stalls, stalls) if isinstance(stalls, str) else stalls
@@ -155,16 +159,17 @@ def simulate(
         stall_limit=stall_limit,
         tail_cycles=tail_cycles,
     )
-    design = _read_design(Path(rtl_dir).resolve())
+    design = read_design(Path(rtl_dir).resolve())
     folder = (design.rtl_dir.parent / "sim" if work_dir is None else Path(work_dir)).resolve()
-    _check_path(folder, simulator)
+    check_path(folder, simulator)
     folder.mkdir(parents=True, exist_ok=True)
     if simulator == "verilator":
         return _run_free(design, request, folder, optimise=optimise, progress=progress)
     return _run_cocotb(design, request, folder, simulator=simulator, progress=progress)
 
 
-def _read_design(rtl_dir: Path) -> _Design:
+def read_design(rtl_dir: Path) -> Design:
+    """What stands in a folder of Verilog, whose path is absolute. Raises UserError as :func:`simulate`."""
     listing = rtl_dir / "files.f"
     if listing.is_file():
         lines = (line.split("//")[0].strip() for line in _text(listing).splitlines())
@@ -194,7 +199,7 @@ def _read_design(rtl_dir: Path) -> _Design:
         for name, port in ports.items()
         if port.direction == "input" and name not in streams and name not in ("ap_clk", _FAST_CLOCK, "ap_rst_n")
     ]
-    return _Design(
+    return Design(
         rtl_dir=rtl_dir,
         sources=(*sources, *library_sources(texts)),
         input_bytes=ports[f"{_INPUT}_tdata"].width // 8,
@@ -205,7 +210,7 @@ def _read_design(rtl_dir: Path) -> _Design:
     )
 
 
-def _check_path(folder: Path, simulator: str) -> None:
+def check_path(folder: Path, simulator: str) -> None:
     """UserError for a folder whose name a tool below would misread: make takes no blanks, Icarus no double quotes."""
     unfit = '"' if simulator == "icarus" else '" \t'
     if any(character in unfit for character in str(folder)) or not str(folder).isprintable():
@@ -223,7 +228,7 @@ def _text(path: Path) -> str:
 
 
 def _run_free(
-    design: _Design,
+    design: Design,
     request: verilated.Request,
     folder: Path,
     *,
@@ -246,7 +251,7 @@ def _run_free(
     _refuse_hang("verilator", request, design, report.hang, report.streams, report.errors)
     return NetworkRun(
         simulator="verilator",
-        outputs=_split(report.output, request.output_frame_bytes),
+        outputs=split(report.output, request.output_frame_bytes),
         input_start_cycles=report.starts,
         first_beat_cycles=report.firsts,
         last_beat_cycles=report.lasts,
@@ -254,11 +259,13 @@ def _run_free(
         build_seconds=built - started,
         sim_seconds=time.monotonic() - built,
         protocol_errors=report.errors,
+        window=report.window,
+        streams=design.streams,
     )
 
 
 def _run_cocotb(
-    design: _Design,
+    design: Design,
     request: verilated.Request,
     folder: Path,
     *,
@@ -327,15 +334,15 @@ def _run_cocotb(
     )
 
 
-def _vector(design: _Design, request: verilated.Request) -> cocotb_run.Vector:
+def _vector(design: Design, request: verilated.Request) -> cocotb_run.Vector:
     """The frames as beats of the two buses."""
     payloads, keeps, counts = [], [], []
     for frame in request.frames:
-        parts = _split(frame, design.input_bytes)
+        parts = split(frame, design.input_bytes)
         counts.append(len(parts))
         payloads += [int.from_bytes(part, "little") for part in parts]
         keeps += [(1 << len(part)) - 1 for part in parts]
-    sizes = [len(part) for part in _split(bytes(request.output_frame_bytes), design.output_bytes)]
+    sizes = [len(part) for part in split(bytes(request.output_frame_bytes), design.output_bytes)]
     return cocotb_run.Vector(
         inputs=payloads,
         input_frames=tuple(counts),
@@ -349,7 +356,7 @@ def _vector(design: _Design, request: verilated.Request) -> cocotb_run.Vector:
 def _refuse_hang(
     simulator: str,
     request: verilated.Request,
-    design: _Design,
+    design: Design,
     hang: str,
     seen: Handshakes | None,
     errors: Sequence[str],
@@ -363,8 +370,9 @@ def _refuse_hang(
         found = deadlock(design.streams.labels, seen, said)
         if found is not None:
             raise found
-    raise CheckFailed(said)
+    raise Hang(said)
 
 
-def _split(data: bytes, size: int) -> list[bytes]:
+def split(data: bytes, size: int) -> list[bytes]:
+    """Pieces of ``size`` bytes, the last one what is left."""
     return [data[start : start + size] for start in range(0, len(data), size)]

@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from mixq.errors import CheckFailed
 from sim.deadlock import SIGNALS, Handshakes, Streams
 from sim.tools import Verilator, find_verilator
-from sim.verilator_config import write_public
+from sim.verilator_config import traced, write_public
 
 _MAIN = Path(__file__).resolve().parent / "cpp" / "network_main.cpp"
+_HEADER = _MAIN.with_name("stream_watch.h")
 _LAST_LINES = 15
 
 _FLAGS = (
@@ -30,6 +34,45 @@ _OPTIMISATIONS = {
     "compile": ("OPT_FAST=-O1", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
     "run": ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1"),
 }
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is kept of a run besides its output, and until when it runs.
+
+    ``folder``: for files. ``tap_beats``: of each stream's accepted beats, how many are kept at most, in files of the
+    folder called "0" and so on, see ``sim/cpp/stream_watch.h``. ``stop_frames``: the run ends with so many frames out.
+    ``waves``: a file and the first and last cycle of its waveforms.
+    """
+
+    folder: Path
+    tap_beats: tuple[int, ...] = ()
+    stop_frames: int | None = None
+    waves: tuple[Path, int, int] | None = None
+
+    @property
+    def lines(self) -> dict[str, object]:
+        """Lines of the request to the compiled model."""
+        lines: dict[str, object] = {}
+        if self.tap_beats:
+            lines |= {"tap": self.folder, "tap_beats": " ".join(map(str, self.tap_beats))}
+        if self.stop_frames is not None:
+            lines["stop_frames"] = self.stop_frames
+        if self.waves is not None:
+            lines |= dict(zip(("trace", "trace_first", "trace_last"), self.waves, strict=True))
+        return lines
+
+
+@dataclass(frozen=True)
+class Window:
+    """The handshakes of all streams in each cycle from ``start`` to ``end - 1``, between the last beats of two frames.
+
+    ``rows``: uint8 (cycles, 2, B): bits of valid and of ready, the first stream's lowest.
+    """
+
+    start: int
+    end: int
+    rows: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -47,6 +90,11 @@ class Request:
     tail_cycles: int
 
     @property
+    def steady(self) -> bool:
+        """Whether nothing stalls from outside."""
+        return self.driver == self.sink == "none"
+
+    @property
     def label(self) -> str:
         """What it takes to run the same again."""
         return f"stalls {self.driver}/{self.sink}, seed {self.seed}"
@@ -56,7 +104,8 @@ class Request:
 class Report:
     """What the compiled model wrote down; ``hang`` is empty where all frames came out.
 
-    ``streams``: the handshakes at the hang, None where there is none or the design names no streams.
+    ``streams``: the handshakes at the hang, None where there is none or the design names no streams. ``window``: those
+    of a frame during which the whole accelerator worked and more came in, the last such frame; None without one.
     """
 
     output: bytes
@@ -67,6 +116,7 @@ class Report:
     errors: list[str]
     hang: str
     streams: Handshakes | None
+    window: Window | None = None
 
 
 def build(
@@ -77,6 +127,8 @@ def build(
     other_inputs: Sequence[str] = (),
     fast_clock: bool = False,
     streams: Streams | None = None,
+    payloads: bool = False,
+    traced_scopes: Sequence[tuple[str, int]] = (),
     folder: Path,
     optimise: str,
 ) -> Path:
@@ -84,6 +136,8 @@ def build(
 
     ``other_inputs`` are ports besides clocks, reset and the two streams; they are held at 0. ``fast_clock``: there is
     ``ap_clk2x`` beside ``ap_clk``. ``streams``: those that the Verilog names, whose handshakes a hang is explained by.
+    ``payloads``: whether what they carry can be read too. ``traced_scopes``: what there are waveforms of, see
+    :func:`sim.verilator_config.traced`; the model must then be run with them.
 
     Raises:
         UserError: Verilator or the compiler is missing.
@@ -104,28 +158,37 @@ def build(
         config += (
             f'#define STREAMS {len(streams.labels)}\n#define STREAMS_SCOPE "{scope}"\n#define SIGNALS(X) {names}\n'
         )
+        pairs = zip(streams.payload_names, streams.payloads, strict=True) if payloads else ()
+        carried = " ".join(f'X("{name}", {label.bits})' for name, label in pairs)
+        config += f"#define PAYLOADS(X) {carried}\n"
+    scopes = traced(traced_scopes) if traced_scopes else ""
+    config += "#define TRACE\n" if scopes else ""
     key = hashlib.sha256()
-    for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config):
+    for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config, scopes):
         key.update(part.encode() + b"\0")
-    for path in (_MAIN, *sources):
+    for path in (_MAIN, _HEADER, *sources):
         key.update(hashlib.sha256(path.read_bytes()).digest())
     kept = folder / f"verilator-{key.hexdigest()[:16]}"
     if not kept.is_file():
         with tempfile.TemporaryDirectory(prefix="verilator-", dir=folder) as scratch:
             (Path(scratch) / "network_config.h").write_text(config)
-            public = [] if streams is None else [write_public(Path(scratch), streams.module).name]
-            made = _compile(tool, sources, Path(scratch), optimise, public)
+            more = streams.payload_names if streams is not None and payloads else ()
+            options = [] if streams is None else [write_public(Path(scratch), streams.module, more=more).name]
+            if scopes:
+                (Path(scratch) / "traced.vlt").write_text(scopes)
+                options += ["--trace-vcd", "traced.vlt"]
+            made = _compile(tool, sources, Path(scratch), optimise, options)
             os.replace(made, kept)
     return kept
 
 
-def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str, public: list[str]) -> Path:
+def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str, options: list[str]) -> Path:
     # Copies under their bare names: neither the folder's name nor the time ends up in the C++, so that the
     # compiler cache recognises it.
-    for path in (*sources, _MAIN):
+    for path in (*sources, _MAIN, _HEADER):
         shutil.copyfile(path, scratch / path.name)
     flags = [*_FLAGS, "-Mdir", ".", "-o", "mixq_top"]
-    files = [_MAIN.name, *public, *(path.name for path in sources)]
+    files = [_MAIN.name, *options, *(path.name for path in sources)]
     make = [str(tool.make), "-j2", "-f", "Vmixq_top.mk", *_OPTIMISATIONS[optimise]]
     for command in ([str(tool.executable), *flags, *files], make):
         done = subprocess.run(
@@ -142,8 +205,15 @@ def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: 
     return scratch / "mixq_top"
 
 
-def run(model: Path, request: Request, *, run_folder: Path, progress: Callable[[int], None] | None = None) -> Report:
-    """Run the compiled model in ``run_folder``, where it reads its memory images.
+def run(
+    model: Path,
+    request: Request,
+    *,
+    run_folder: Path,
+    watch: Watch | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Run the compiled model in ``run_folder``, where it reads its memory images; ``watch``: what else is kept.
 
     Raises:
         CheckFailed: it ended without a report, or warned, e.g. of a memory image that is not there.
@@ -165,12 +235,16 @@ def run(model: Path, request: Request, *, run_folder: Path, progress: Callable[[
             "reset_span": 32 + 2 * max(len(frame) for frame in request.frames),
             "stall_limit": request.stall_limit,
             "tail_cycles": request.tail_cycles,
+            **({} if watch is None else watch.lines),
+            **({"activity": scratch / "activity"} if request.steady else {}),
         }
         (scratch / "request").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
         said = _execute([str(model), str(scratch / "request")], run_folder, progress)
         if not (scratch / "report").is_file() or any(line.startswith("%") for line in said):
             raise CheckFailed("the compiled model ended with:\n" + "\n".join(said[-_LAST_LINES:]))
-        return _read_report((scratch / "report").read_text(), (scratch / "output").read_bytes(), said)
+        activity = scratch / "activity"
+        handshakes = activity.read_bytes() if activity.is_file() else b""
+        return _read_report((scratch / "report").read_text(), (scratch / "output").read_bytes(), said, handshakes)
 
 
 def _execute(command: list[str], folder: Path, progress: Callable[[int], None] | None) -> list[str]:
@@ -192,7 +266,7 @@ def _execute(command: list[str], folder: Path, progress: Callable[[int], None] |
     return said
 
 
-def _read_report(text: str, output: bytes, said: list[str]) -> Report:
+def _read_report(text: str, output: bytes, said: list[str], handshakes: bytes) -> Report:
     errors, hang, lists, streams = [], "", {}, {}
     for line in text.splitlines():
         key, _, rest = line.partition(" ")
@@ -214,4 +288,10 @@ def _read_report(text: str, output: bytes, said: list[str]) -> Report:
         errors=errors,
         hang=hang,
         streams=Handshakes(**streams) if streams else None,
+        window=_window(lists["activity"], handshakes) if "activity" in lists else None,
     )
+
+
+def _window(cycles: list[int], handshakes: bytes) -> Window:
+    start, end = cycles
+    return Window(start, end, np.frombuffer(handshakes, np.uint8).reshape(end - start, 2, -1))

@@ -5,8 +5,8 @@
 // X of the name of each further input; these are held at 0. FAST_CLOCK is 1 where there is a second clock, ap_clk2x,
 // which rises with either edge of ap_clk, in the same evaluation, so that no register of one domain sees what one of
 // the other becomes with the same edge.
-// Where the Verilog names its streams, STREAMS is their number, STREAMS_SCOPE the instance that has the signals, and
-// SIGNALS(X) X of the report's word and the signal for each of the three.
+// Where the Verilog names its streams, STREAMS is defined, and stream_watch.h reads them. TRACE is defined where the
+// model writes waveforms: those of the cycles from trace_first to trace_last, ten units of time for each.
 // All inputs change after the falling edge of the clock and everything is sampled in the settled low phase just
 // before the rising one, as in sim/streams.py, whose rules are checked here too.
 
@@ -27,9 +27,12 @@
 #include "Vmixq_top.h"
 #include "network_config.h"
 #include "verilated.h"
-#include "verilated_syms.h"
-
-#define PAIR(word, name) {word, name},
+#ifdef STREAMS
+#include "stream_watch.h"
+#endif
+#ifdef TRACE
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -123,6 +126,7 @@ struct Request {
             values[line.substr(0, space)] = space == std::string::npos ? "" : line.substr(space + 1);
         }
     }
+    bool has(const char* key) const { return values.count(key) != 0; }
     const std::string& text(const char* key) const { return values.at(key); }
     uint64_t number(const char* key) const { return std::stoull(values.at(key)); }
     std::vector<size_t> numbers(const char* key) const {
@@ -157,6 +161,21 @@ class Bench {
 #define CLEAR(name) std::memset(&top_->name, 0, sizeof top_->name);
         OTHER_INPUTS(CLEAR)
 #undef CLEAR
+#ifdef STREAMS
+        watch_.attach(context_);
+        if (request_.has("activity")) watch_.keep_activity(request_.text("activity"));
+        if (request_.has("tap")) watch_.tap(request_.text("tap"), request_.numbers("tap_beats"));
+#endif
+        if (request_.has("stop_frames")) stop_frames_ = request_.number("stop_frames");
+#ifdef TRACE
+        context_.traceEverOn(true);
+        top_->trace(&waves_, 99);
+        waves_.set_time_unit("1ns");
+        waves_.set_time_resolution("1ns");
+        waves_.open(request_.text("trace").c_str());
+        trace_first_ = request_.number("trace_first");
+        trace_last_ = request_.number("trace_last");
+#endif
     }
 
     int run() {
@@ -173,6 +192,7 @@ class Bench {
             quiet = cycle(true) ? 0 : quiet + 1;
             if (quiet > stall_limit_) hang();
             if (context_.gotFinish()) hang_ = "the design ended the simulation";
+            if (lasts_.size() == stop_frames_) return finish();
             if (lasts_.size() != told_) {
                 told_ = lasts_.size();
                 std::cout << "frame " << told_ << std::endl;
@@ -180,11 +200,18 @@ class Bench {
         }
         const uint64_t tail = request_.number("tail_cycles");
         for (uint64_t count = 0; count < tail && hang_.empty(); ++count) cycle(true);
-        top_->final();
-        return report();
+        return finish();
     }
 
   private:
+    int finish() {
+        top_->final();
+#ifdef TRACE
+        waves_.close();
+#endif
+        return report();
+    }
+
     // The phase from here on starts over: frames, cycles and what came out.
     void reset() {
         const uint64_t seed = random_.next();
@@ -270,10 +297,26 @@ class Bench {
         const bool took = sample(ready);
         const bool gave = offered_ && top_->s_axis_0_tready;
         if (gave) accept();
+        if (start) watch();
+        dump(0);
         top_->ap_clk = 1;
         edge();
+        dump(5);
         ++cycle_;
         return took || gave;
+    }
+
+    void watch() {
+#ifdef STREAMS
+        watch_.sample(cycle_);
+        if (!lasts_.empty() && lasts_.back() == cycle_) watch_.end_frame(cycle_, frame_ < lengths_.size());
+#endif
+    }
+
+    void dump([[maybe_unused]] uint64_t part) {
+#ifdef TRACE
+        if (trace_first_ <= cycle_ && cycle_ <= trace_last_) waves_.dump(10 * cycle_ + part);
+#endif
     }
 
     void accept() {
@@ -360,24 +403,8 @@ class Bench {
              << ", s_axis_0_tready " << int(top_->s_axis_0_tready) << ", m_axis_0_tvalid "
              << int(top_->m_axis_0_tvalid) << ", m_axis_0_tready " << int(top_->m_axis_0_tready);
         hang_ = text.str();
-        read_streams();
-    }
-
-    // The handshakes of the streams between the stages, as sim/deadlock.py takes them: the first one's bit first.
-    void read_streams() {
 #ifdef STREAMS
-        const VerilatedScope* scope = context_.scopeFind(("mixq_top." STREAMS_SCOPE));
-        for (const auto& [word, name] : std::vector<std::pair<std::string, std::string>>{SIGNALS(PAIR)}) {
-            const VerilatedVar* const signal = scope == nullptr ? nullptr : scope->varFind(name.c_str());
-            if (signal == nullptr) {
-                std::cout << "no signal " << name << std::endl;
-                continue;
-            }
-            const uint8_t* const bytes = static_cast<const uint8_t*>(signal->datap());
-            std::string bits;
-            for (size_t i = 0; i < STREAMS; ++i) bits += static_cast<char>('0' + (bytes[i / 8] >> (i % 8) & 1));
-            streams_.push_back(word + ' ' + bits);
-        }
+        streams_ = watch_.states();
 #endif
     }
 
@@ -398,8 +425,12 @@ class Bench {
         for (const std::string& message : errors_) file << "error " << message << '\n';
         if (!hang_.empty()) file << "hang " << hang_ << '\n';
         for (const std::string& handshakes : streams_) file << "streams " << handshakes << '\n';
+        bool written = true;
+#ifdef STREAMS
+        written = watch_.report(file);
+#endif
         file.close();
-        return bytes.good() && file.good() ? 0 : 1;
+        return written && bytes.good() && file.good() ? 0 : 1;
     }
 
     const Request& request_;
@@ -418,6 +449,14 @@ class Bench {
     std::vector<uint64_t> starts_, firsts_, lasts_;
     std::vector<std::string> errors_, streams_;
     std::string hang_;
+    uint64_t stop_frames_ = UINT64_MAX;
+#ifdef STREAMS
+    StreamWatch watch_;
+#endif
+#ifdef TRACE
+    VerilatedVcdC waves_;
+    uint64_t trace_first_ = 0, trace_last_ = 0;
+#endif
 };
 
 }  // namespace
