@@ -25,6 +25,9 @@ DRIVER_SECONDS = 15.0
 """Longer than AMD's driver waits for a transfer, by default 10 seconds."""
 
 
+_BEAT_BYTES = 64
+
+
 class Accelerator(Detector):
     """An accelerator on a card; what can be done with it is that of `Detector` and `Operations`.
 
@@ -84,8 +87,8 @@ class XdmaTransport(Transport):
         os.pwrite(self._user, struct.pack("<I", value), offset)
 
     def allocate(self, size: int) -> Any:
-        """Any memory: the driver copies or maps it."""
-        return np.zeros(size, np.uint8)
+        """Any memory, as xdma copies or maps it; whole beats of the card."""
+        return np.zeros(_whole_beats(size), np.uint8)
 
     def send(self, buffer: Any, size: int) -> None:
         """See `Transport`."""
@@ -98,8 +101,8 @@ class XdmaTransport(Transport):
 
     def receive(self, buffer: Any, size: int, least: int) -> None:
         """See `Transport`."""
-        data = memoryview(buffer)[:size]
-        self._received = _Transfer(lambda: _read(self._from_card, data, least))
+        data = memoryview(buffer)[: _whole_beats(size)]
+        self._received = _Transfer(lambda: min(size, _read(self._from_card, data, least)))
 
     def wait_received(self, timeout: float) -> int:
         """See `Transport`."""
@@ -124,6 +127,11 @@ class XdmaTransport(Transport):
         """Close the devices."""
         while self._files:
             os.close(self._files.pop())
+
+
+def _whole_beats(size: int) -> int:
+    """Bytes of what the card moves for a packet: its last beat comes whole."""
+    return -(-size // _BEAT_BYTES) * _BEAT_BYTES
 
 
 class _Transfer:

@@ -53,6 +53,7 @@ class Card:
         self.bitstream = str(folder / "mixq.bit")
         self.packets: list[int] = []
         self.silent = False
+        self.beat = 1
         threading.Thread(target=self._serve, daemon=True).start()
 
     def _serve(self) -> None:
@@ -75,8 +76,9 @@ class Card:
                 codes = np.frombuffer(data, np.int8).reshape(batch, 8)[:, 0:6:2].astype("<i2") * 100
                 padded = np.zeros((batch, 4), "<i2")
                 padded[:, :3] = codes
-                # The last frame's last beat is partial.
-                target.write(padded.tobytes()[:-2])
+                # The last frame's last beat is partial, and so is the card's, which comes whole.
+                packet = padded.tobytes()[:-2]
+                target.write(packet + bytes(-len(packet) % self.beat))
 
 
 @pytest.fixture
@@ -84,7 +86,9 @@ def card(tmp_path: Path) -> Card:
     return Card(tmp_path)
 
 
-def test_frames_go_there_and_back(card: Card) -> None:
+@pytest.mark.parametrize("beat", [1, 64])
+def test_frames_go_there_and_back(beat: int, card: Card) -> None:
+    card.beat = beat
     frames = np.random.default_rng(0).integers(-8, 8, (7, 2, 1, 3))
     with Accelerator(card.bitstream, device=card.device, batch_size=3) as accelerator:
         found = accelerator.execute(frames)
