@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,20 @@ class Card:
         self.packets: list[int] = []
         self.silent = False
         self.beat = 1
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.resets = 0
+        self.ended = threading.Event()
+        for run in (self._serve, self._reset):
+            threading.Thread(target=run, daemon=True).start()
+
+    def _reset(self) -> None:
+        """A soft reset is done soon after it was asked for."""
+        with self.user.open("r+b", buffering=0) as registers:
+            while not self.ended.wait(0.001):
+                registers.seek(OFFSETS["CONTROL"])
+                if registers.read(1) == b"\1":
+                    self.resets += 1
+                    registers.seek(OFFSETS["CONTROL"])
+                    registers.write(b"\0")
 
     def _serve(self) -> None:
         with (
@@ -82,8 +96,10 @@ class Card:
 
 
 @pytest.fixture
-def card(tmp_path: Path) -> Card:
-    return Card(tmp_path)
+def card(tmp_path: Path) -> Iterator[Card]:
+    made = Card(tmp_path)
+    yield made
+    made.ended.set()
 
 
 @pytest.mark.parametrize("beat", [1, 64])
@@ -95,6 +111,7 @@ def test_frames_go_there_and_back(beat: int, card: Card) -> None:
         counters = accelerator.counters()
     assert found.dtype == np.int64 and np.array_equal(found, 100 * frames[:, :1])
     assert card.packets == [3, 3, 1]
+    assert card.resets == 1  # when it was opened
     assert counters["frames_in"] == 0  # a file counts nothing
 
 
