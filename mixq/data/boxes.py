@@ -67,6 +67,19 @@ def xml_box(data: bytes, where: str) -> tuple[Box, Size | None]:
     return (edges[0], edges[1], edges[2], edges[3]), size
 
 
+def xml_share(data: bytes, where: str, size: Size) -> Box:
+    """Box of a VOC-like annotation of an image of ``size``, as :func:`relative_box` gives it.
+
+    Raises:
+        UserError: as of :func:`xml_box` and :func:`relative_box`, or the annotation is for an image of another size.
+    """
+    box, stated = xml_box(data, where)
+    if stated is not None and stated != size:
+        shapes = f"{stated[0]} x {stated[1]}, not {size[0]} x {size[1]}"
+        raise UserError(f"{where}: is for an image of {shapes}; correct it")
+    return relative_box(box, size, where)
+
+
 def text_box(data: bytes, where: str, size: Size) -> Box:
     """Box of a line "class x y width height" in shares of the image, as YOLO has it; ``size`` is (width, height)."""
     lines = [line.split() for line in _text(data, where).splitlines() if line.strip()]
