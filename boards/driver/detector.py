@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from boards.driver.faults import AcceleratorError
 from boards.driver.operations import Operations
 from boards.driver.resizer import Resizer
-from mixq.data.boxes import MAX_LABEL_BYTES, Box, relative_box, xml_box
+from mixq.data.boxes import MAX_LABEL_BYTES, Box, xml_share
 from mixq.detection_decode import AnchorGrid, iou
 from mixq.errors import UserError
 from mixq.formats import IntFormat
@@ -131,5 +131,4 @@ def _true_box(image: Path, size: tuple[int, int]) -> Box:
             data = stream.read(MAX_LABEL_BYTES)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
-    box, _ = xml_box(data, str(path))
-    return relative_box(box, size, str(path))
+    return xml_share(data, str(path), size)
