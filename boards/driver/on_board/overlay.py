@@ -18,7 +18,8 @@ from boards.driver.transport import Transport
 _DMA_CONTROL, _DMA_RESET = 0x00, 1 << 2
 """Control register of the memory-to-stream channel, and its bit that resets the whole DMA (PG021)."""
 
-_SPIN_SECONDS = 0.001
+_SPIN_SECONDS, _SLEEP_SECONDS = 0.1, 0.001
+"""A packet is waited for without a pause, as a pause would leave the DMA idle; what hangs needs no processor."""
 
 
 class Accelerator(Detector, pynq.Overlay):
@@ -118,7 +119,7 @@ class PynqTransport(Transport):
             if waited > timeout:
                 raise AcceleratorTimeout(f"a packet was not {done} within {timeout:g} s")
             if waited > _SPIN_SECONDS:
-                time.sleep(_SPIN_SECONDS)
+                time.sleep(_SLEEP_SECONDS)
         try:
             channel.wait()
         except RuntimeError as error:
