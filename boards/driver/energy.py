@@ -24,12 +24,17 @@ def power_rails() -> dict[str, Sensor]:
         rails = pynq.get_rails()
     except (ImportError, AttributeError, OSError, RuntimeError):
         return {}  # no PYNQ, or a board or an image without sensors
-    powers = {str(name): getattr(rail, "power", None) for name, rail in rails.items()}
-    return {name: _reader(sensor) for name, sensor in powers.items() if sensor is not None}
+    readers = {str(name): _reader(rail) for name, rail in rails.items()}
+    return {name: read for name, read in readers.items() if read is not None}
 
 
-def _reader(sensor: Any) -> Sensor:
-    return lambda: float(sensor.value)
+def _reader(rail: Any) -> Sensor | None:
+    """Of the power, or of voltage times current where there is no sensor of its own for it."""
+    if rail.power is not None:
+        return lambda: float(rail.power.value)
+    if rail.voltage is not None and rail.current is not None:
+        return lambda: float(rail.voltage.value * rail.current.value)
+    return None
 
 
 class PowerMeter:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
 BATCH_SIZE = 16
-"""Frames of a packet, where nothing else is asked for."""
+"""Frames of a packet, where nothing else is asked for and the DMA can move as many."""
 
 _SHORT_SECONDS, _RESET_SECONDS = 0.02, 1.0
 _MOST_BATCH = (1 << 16) - 1
@@ -38,7 +38,7 @@ class Operations:
     description: Description
     timeout: float
 
-    def begin(self, description: Description, transport: Transport, *, batch_size: int, timeout: float) -> None:
+    def begin(self, description: Description, transport: Transport, *, batch_size: int | None, timeout: float) -> None:
         """Check that the accelerator at the other end is the one described, and make the buffers.
 
         Raises: AcceleratorError for another one. ValueError for a batch or a time that is not positive.
@@ -51,7 +51,7 @@ class Operations:
         self._buffers: list[tuple[Any, Any]] = []
         self._batch = 0
         self._check_identity()
-        self.batch_size = batch_size
+        self.batch_size = min(BATCH_SIZE, self._most_frames()) if batch_size is None else batch_size
         self.soft_reset()  # another program may have left frames inside
 
     def _check_identity(self) -> None:
@@ -96,15 +96,19 @@ class Operations:
 
     @batch_size.setter
     def batch_size(self, frames: int) -> None:
-        most = self._transport.most_bytes // max(self._inputs.stride, self._outputs.stride)
-        if not 1 <= frames <= min(most, _MOST_BATCH):
-            raise ValueError(f"batch_size must be from 1 to {min(most, _MOST_BATCH)}, not {frames!r}")
+        if not 1 <= frames <= self._most_frames():
+            raise ValueError(f"batch_size must be from 1 to {self._most_frames()}, not {frames!r}")
         self._free_buffers()
         self._batch_size = frames
         allocate = self._transport.allocate
         for _ in range(2):
             pair = (allocate(self._inputs.bytes_of(frames)), allocate(self._outputs.bytes_of(frames)))
             self._buffers.append(pair)
+
+    def _most_frames(self) -> int:
+        """Of a packet that register and DMA can count; at least 1."""
+        most = self._transport.most_bytes // max(self._inputs.stride, self._outputs.stride)
+        return max(1, min(most, _MOST_BATCH))
 
     def _free_buffers(self) -> None:
         while self._buffers:

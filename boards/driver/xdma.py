@@ -18,7 +18,6 @@ import numpy as np
 from boards.driver.description import FILE, Description
 from boards.driver.detector import Detector
 from boards.driver.faults import AcceleratorError, AcceleratorTimeout
-from boards.driver.operations import BATCH_SIZE
 from boards.driver.transport import Transport
 
 DRIVER_SECONDS = 15.0
@@ -43,7 +42,7 @@ class Accelerator(Detector):
         self,
         bitfile_name: str = "mixq.bit",
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         timeout: float = 10.0,
         description: str | None = None,
         device: str = "/dev/xdma0",

@@ -12,7 +12,6 @@ import pynq
 from boards.driver.description import FILE, Description
 from boards.driver.detector import Detector
 from boards.driver.faults import AcceleratorError, AcceleratorTimeout
-from boards.driver.operations import BATCH_SIZE
 from boards.driver.transport import Transport
 
 _DMA_CONTROL, _DMA_RESET = 0x00, 1 << 2
@@ -29,7 +28,7 @@ class Accelerator(Detector, pynq.Overlay):
 
     Parameters:
         bitfile_name: the bitstream; the file ``.hwh`` and ``accelerator.json`` stand beside it.
-        batch_size: frames of a packet.
+        batch_size: frames of a packet; None takes 16, or as many as the DMA can move.
         timeout: seconds that a packet may take.
         description: another path of ``accelerator.json``.
         overlay_options: further ones of `pynq.Overlay`, such as ``download``.
@@ -41,7 +40,7 @@ class Accelerator(Detector, pynq.Overlay):
         self,
         bitfile_name: str,
         *,
-        batch_size: int = BATCH_SIZE,
+        batch_size: int | None = None,
         timeout: float = 10.0,
         description: str | None = None,
         **overlay_options: Any,

@@ -78,6 +78,6 @@ class Overlay:
         raise AttributeError(f"Could not find IP or hierarchy {name} in overlay")
 
 
-def get_rails() -> Any:
-    """No supply of this board has a sensor."""
-    raise RuntimeError("no library of sensors")
+def get_rails() -> dict[str, Any]:
+    """Supplies with sensors: this board has none."""
+    return {}

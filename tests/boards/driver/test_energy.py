@@ -49,15 +49,13 @@ def test_rails_are_those_with_power(monkeypatch: pytest.MonkeyPatch) -> None:
     assert power_rails() == {}
     library: Any = ModuleType("pynq")
     library.get_rails = lambda: {
-        "12V": SimpleNamespace(power=SimpleNamespace(value=6.5)),
-        "vccint": SimpleNamespace(power=None),
+        "12V": SimpleNamespace(power=SimpleNamespace(value=6.5), voltage=None, current=None),
+        "vccint": SimpleNamespace(power=None, voltage=SimpleNamespace(value=0.75), current=SimpleNamespace(value=4)),
+        "vccaux": SimpleNamespace(power=None, voltage=SimpleNamespace(value=1.8), current=None),
     }
     monkeypatch.setitem(sys.modules, "pynq", library)
     rails = power_rails()
-    assert list(rails) == ["12V"] and rails["12V"]() == 6.5
+    assert {name: read() for name, read in rails.items()} == {"12V": 6.5, "vccint": 3.0}
 
-    def missing() -> None:
-        raise RuntimeError("no library of sensors")
-
-    library.get_rails = missing
+    library.get_rails = dict
     assert power_rails() == {}

@@ -31,6 +31,8 @@ class Channel:
         self._engine, self._base = engine, base
         self._fresh = True
         self._buffer: Any = None
+        #: Bytes of the last transfer that was waited for.
+        self.transferred = 0
         self.start()
 
     @property
@@ -47,11 +49,6 @@ class Channel:
     def error(self) -> bool:
         """Whether an error stopped it."""
         return bool(self._status & _ERRORS)
-
-    @property
-    def transferred(self) -> int:
-        """Bytes of the last transfer."""
-        return self._engine.read(self._base + LENGTH)
 
     def start(self) -> None:
         """Let it run."""
@@ -84,6 +81,7 @@ class Channel:
         self._engine.write(self._base + ADDRESS, address & 0xFFFFFFFF)
         self._engine.write(self._base + ADDRESS_HIGH, address >> 32)
         self._fresh = False
+        self.transferred = 0
         self._buffer = array
         self._engine.write(self._base + LENGTH, size)
 
@@ -100,6 +98,7 @@ class Channel:
                 break
         if self._base == RECEIVE:
             self._buffer.invalidate()
+        self.transferred = self._engine.read(self._base + LENGTH)
 
     @property
     def _status(self) -> int:
