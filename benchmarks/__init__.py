@@ -1,1 +1,1 @@
-"""How long planning and generating take, and how much memory: ``python -m benchmarks > docs/benchmarks.md``."""
+"""How long planning and generating take, how fast the driver packs: ``python -m benchmarks > docs/benchmarks.md``."""

@@ -1,4 +1,4 @@
-"""Plans and generates whole networks, each in a process of its own, twice: as free as can be, and held.
+"""Plans and generates whole networks, each in its own process, twice, as free as can be and held; then the driver.
 
 Times depend on the machine and on what else it does; of a pair, which runs back to back, the ratio says more.
 """
@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import driver
 from scripts.packing_tables import table
 
 NETWORKS = {"vgg-tiny": "ultra96-v2", "ultranet": "ultra96-v2", "vgg-small": "zcu104"}
@@ -44,10 +45,11 @@ def main() -> None:
         PAGE.format(
             held=HELD,
             cores=len(os.sched_getaffinity(0)),
-            machine=_processor(),
+            machine=driver.processor(),
             python=platform.python_version(),
             table=table(headings, rows),
         )
+        + driver.page()
     )
 
 
@@ -79,12 +81,6 @@ def _measured(network: str, packings: str) -> dict[str, Any]:
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1])
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return found
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

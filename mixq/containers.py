@@ -6,6 +6,8 @@ smallest container that holds its width, little-endian, sign-extended where the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -57,8 +59,29 @@ def from_bytes(data: bytes, format: IntFormat, shape: tuple[int, int, int]) -> n
     size = frame_bytes(shape, format)
     if size <= 0 or len(data) % size:
         raise ValueError(f"data must be a multiple of the frame's {size} bytes, not {len(data)!r} bytes")
-    channels, height, width = shape
-    codes = np.frombuffer(data, dtype=container_dtype(format)).reshape(-1, height, width, channels)
+    codes = frame_view(data, format, shape, count=len(data) // size)
     if codes.dtype == np.dtype("<u8") and codes.size and int(codes.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"data must hold codes below 2**63, not {int(codes.max())!r}")
-    return np.ascontiguousarray(codes.transpose(0, 3, 1, 2), dtype=np.int64)
+    return np.ascontiguousarray(codes, dtype=np.int64)
+
+
+def frame_view(
+    buffer: Any, format: IntFormat, shape: tuple[int, int, int], *, count: int, stride: int | None = None
+) -> npt.NDArray[Any]:
+    """Return the codes of ``count`` frames of ``shape`` (C, H, W) that stand in ``buffer``, as (count, C, H, W).
+
+    Nothing is copied: what is written to the array is written to the buffer, where that can be written to.
+    ``stride``: bytes from the start of a frame to that of the next, at least a frame's; by default there is no gap.
+    ValueError for a stride that is less, or a buffer that is too small.
+    """
+    channels, height, width = shape
+    dtype, size = container_dtype(format), frame_bytes(shape, format)
+    step = size if stride is None else stride
+    if step < size:
+        raise ValueError(f"stride must be at least the frame's {size} bytes, not {stride!r}")
+    needed, held = (count - 1) * step + size if count else 0, memoryview(buffer).nbytes
+    if held < needed:
+        raise ValueError(f"buffer must hold {count} frames, {needed} bytes, not {held}")
+    pixel = channels * dtype.itemsize
+    strides = (step, width * pixel, pixel, dtype.itemsize)
+    return np.ndarray((count, height, width, channels), dtype, buffer, strides=strides).transpose(0, 3, 1, 2)

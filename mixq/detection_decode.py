@@ -29,7 +29,7 @@ EPSILON = 1e-9
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class AnchorGrid:
     """Anchors in every cell of a grid, and the one box that they stand for.
 

@@ -1,4 +1,4 @@
-"""Compiles an accelerator with Verilator around ``sim/cpp/network_main.cpp`` and runs it, free of Python."""
+"""Compiles an accelerator with Verilator around a program of ``sim/cpp`` and runs it, free of Python."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from sim.deadlock import SIGNALS, Handshakes, Streams
 from sim.tools import Verilator, find_verilator
 from sim.verilator_config import traced, write_public
 
-_MAIN = Path(__file__).resolve().parent / "cpp" / "network_main.cpp"
-_HEADER = _MAIN.with_name("stream_watch.h")
+_CPP = Path(__file__).resolve().parent / "cpp"
+_HEADERS = (_CPP / "bus.h", _CPP / "stream_watch.h")
+
+#: Main programs: one that sends frames and ends, and one that stands for a board and does as it is told.
+NETWORK, BOARD = _CPP / "network_main.cpp", _CPP / "board_main.cpp"
+
 _LAST_LINES = 15
 
 _FLAGS = (
@@ -131,13 +135,15 @@ def build(
     traced_scopes: Sequence[tuple[str, int]] = (),
     folder: Path,
     optimise: str,
+    main: Path = NETWORK,
 ) -> Path:
     """Compile ``mixq_top`` and return the executable, kept in ``folder`` under a hash of all that it is made of.
 
     ``other_inputs`` are ports besides clocks, reset and the two streams; they are held at 0. ``fast_clock``: there is
     ``ap_clk2x`` beside ``ap_clk``. ``streams``: those that the Verilog names, whose handshakes a hang is explained by.
     ``payloads``: whether what they carry can be read too. ``traced_scopes``: what there are waveforms of, see
-    :func:`sim.verilator_config.traced`; the model must then be run with them.
+    :func:`sim.verilator_config.traced`; the model must then be run with them. ``main``: the program around it; that of
+    a board drives AXI4-Lite and knows nothing of streams between the stages and waveforms.
 
     Raises:
         UserError: Verilator or the compiler is missing.
@@ -166,7 +172,7 @@ def build(
     key = hashlib.sha256()
     for part in (tool.version, *_FLAGS, *_OPTIMISATIONS[optimise], config, scopes):
         key.update(part.encode() + b"\0")
-    for path in (_MAIN, _HEADER, *sources):
+    for path in (main, *_HEADERS, *sources):
         key.update(hashlib.sha256(path.read_bytes()).digest())
     kept = folder / f"verilator-{key.hexdigest()[:16]}"
     if not kept.is_file():
@@ -177,18 +183,20 @@ def build(
             if scopes:
                 (Path(scratch) / "traced.vlt").write_text(scopes)
                 options += ["--trace-vcd", "traced.vlt"]
-            made = _compile(tool, sources, Path(scratch), optimise, options)
+            made = _compile(tool, main, sources, Path(scratch), optimise, options)
             os.replace(made, kept)
     return kept
 
 
-def _compile(tool: Verilator, sources: Sequence[Path], scratch: Path, optimise: str, options: list[str]) -> Path:
+def _compile(
+    tool: Verilator, main: Path, sources: Sequence[Path], scratch: Path, optimise: str, options: list[str]
+) -> Path:
     # Copies under their bare names: neither the folder's name nor the time ends up in the C++, so that the
     # compiler cache recognises it.
-    for path in (*sources, _MAIN, _HEADER):
+    for path in (*sources, main, *_HEADERS):
         shutil.copyfile(path, scratch / path.name)
     flags = [*_FLAGS, "-Mdir", ".", "-o", "mixq_top"]
-    files = [_MAIN.name, *options, *(path.name for path in sources)]
+    files = [main.name, *options, *(path.name for path in sources)]
     make = [str(tool.make), "-j2", "-f", "Vmixq_top.mk", *_OPTIMISATIONS[optimise]]
     for command in ([str(tool.executable), *flags, *files], make):
         done = subprocess.run(

@@ -9,16 +9,21 @@ import csv
 import io
 import math
 import xml.etree.ElementTree as ElementTree
+from typing import TYPE_CHECKING
 
 from mixq.errors import UserError
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
 
 MAX_LABEL_BYTES = 1 << 20
 """Largest label file of one image."""
 MAX_TABLE_BYTES = 256 << 20
 """Largest table of all boxes."""
 
-Box = tuple[float, float, float, float]
-Size = tuple[int, int]
+# As text: the driver takes this file to boards, whose Python may not know types of that form when it runs.
+Box: TypeAlias = "tuple[float, float, float, float]"
+Size: TypeAlias = "tuple[int, int]"
 
 _COLUMNS = ("image", "xmin", "xmax", "ymin", "ymax")
 
@@ -62,13 +67,26 @@ def xml_box(data: bytes, where: str) -> tuple[Box, Size | None]:
     return (edges[0], edges[1], edges[2], edges[3]), size
 
 
+def xml_share(data: bytes, where: str, size: Size) -> Box:
+    """Box of a VOC-like annotation of an image of ``size``, as :func:`relative_box` gives it.
+
+    Raises:
+        UserError: as of :func:`xml_box` and :func:`relative_box`, or the annotation is for an image of another size.
+    """
+    box, stated = xml_box(data, where)
+    if stated is not None and stated != size:
+        shapes = f"{stated[0]} x {stated[1]}, not {size[0]} x {size[1]}"
+        raise UserError(f"{where}: is for an image of {shapes}; correct it")
+    return relative_box(box, size, where)
+
+
 def text_box(data: bytes, where: str, size: Size) -> Box:
     """Box of a line "class x y width height" in shares of the image, as YOLO has it; ``size`` is (width, height)."""
     lines = [line.split() for line in _text(data, where).splitlines() if line.strip()]
     if len(lines) != 1 or len(lines[0]) != 5:
         raise UserError(f"{where}: must be one line of class, x, y, width and height; leave images with others out")
     names = ("x", "y", "width", "height")
-    x, y, width, height = (_number(text, name, where) for text, name in zip(lines[0][1:], names, strict=True))
+    x, y, width, height = (_number(lines[0][1 + place], name, where) for place, name in enumerate(names))
     left, right = (x - width / 2) * size[0], (x + width / 2) * size[0]
     top, bottom = (y - height / 2) * size[1], (y + height / 2) * size[1]
     return left, top, right, bottom

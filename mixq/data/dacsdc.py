@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mixq.data.boxes import MAX_LABEL_BYTES, MAX_TABLE_BYTES, Box, relative_box, table_boxes, text_box, xml_box
+from mixq.data.boxes import MAX_LABEL_BYTES, MAX_TABLE_BYTES, Box, relative_box, table_boxes, text_box, xml_share
 from mixq.data.dataset import BoxSamples, ChannelOrder, Dataset
 from mixq.data.image_cache import cached_images
 from mixq.data.images import SUFFIXES, FileTree, decode_image, natural_key
@@ -183,11 +183,7 @@ class _Labels:
         data = self.tree.read(file, max_bytes=MAX_LABEL_BYTES)
         if self.suffix == ".txt":
             return relative_box(text_box(data, where, size), size, where)
-        box, stated = xml_box(data, where)
-        if stated is not None and stated != size:
-            shapes = f"{stated[0]} x {stated[1]}, not {size[0]} x {size[1]}"
-            raise UserError(f"{where}: is for an image of {shapes}; correct it")
-        return relative_box(box, size, where)
+        return xml_share(data, where, size)
 
 
 @dataclass(frozen=True)

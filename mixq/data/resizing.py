@@ -27,8 +27,8 @@ def resize_bilinear(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
         raise ValueError(f"image must have the axes H, W, C, none empty, not the shape {image.shape!r}")
     if min(size) < 1:
         raise ValueError(f"size must be positive, not {size!r}")
-    left, right, of_left, of_right = _axis(image.shape[1], size[0])
-    upper, lower, of_upper, of_lower = _axis(image.shape[0], size[1])
+    left, right, of_left, of_right = axis_neighbours(image.shape[1], size[0])
+    upper, lower, of_upper, of_lower = axis_neighbours(image.shape[0], size[1])
     pixels = image.astype(np.int32)
     rows = (pixels[:, left] * of_left[:, None] + pixels[:, right] * of_right[:, None]) >> 4
     above = (rows[upper] * of_upper[:, None, None]) >> 16
@@ -36,8 +36,14 @@ def resize_bilinear(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[
     return ((above + below + 2) >> 2).astype(np.uint8)
 
 
-def _axis(size: int, wanted: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]:
-    """For each output pixel the two input pixels that it lies between, and their weights."""
+def axis_neighbours(
+    size: int, wanted: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int32], NDArray[np.int32]]:
+    """The two input pixels that each output pixel lies between, and their weights in 2^-11; all of shape (wanted,).
+
+    Parameters:
+        size, wanted: pixels of an axis of the input and of the output, both positive.
+    """
     scale = 1.0 / (wanted / size)
     places = ((np.arange(wanted) + 0.5) * scale - 0.5).astype(np.float32)
     first = np.floor(places).astype(np.intp)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mixq.containers import container_bits, container_dtype, frame_bytes, from_bytes, to_bytes
+from mixq.containers import container_bits, container_dtype, frame_bytes, frame_view, from_bytes, to_bytes
 from mixq.formats import IntFormat
 
 
@@ -38,6 +38,20 @@ def test_bytes_are_pixel_by_pixel_channels_innermost(width: int, signed: bool) -
 def test_a_wrong_sign_extension_is_seen() -> None:
     assert from_bytes(b"\x0f", IntFormat(4, True), (1, 1, 1)).tolist() == [[[[15]]]]
     assert from_bytes(b"\xff", IntFormat(4, True), (1, 1, 1)).tolist() == [[[[-1]]]]
+
+
+def test_frames_with_gaps_are_written_and_read_in_place() -> None:
+    frames = np.arange(-6, 6).reshape(2, 3, 1, 2)
+    buffer = np.full(2 * 16, 0xAA, np.uint8)
+    frame_view(buffer, IntFormat(5, True), (3, 1, 2), count=2, stride=16)[...] = frames
+    gap = b"\xaa" * 10
+    packed = to_bytes(frames, IntFormat(5, True))
+    assert buffer.tobytes() == packed[:6] + gap + packed[6:] + gap
+    assert np.array_equal(frame_view(buffer, IntFormat(5, True), (3, 1, 2), count=2, stride=16), frames)
+    with pytest.raises(ValueError, match=r"^stride must be at least the frame's 6 bytes, not 5$"):
+        frame_view(buffer, IntFormat(5, True), (3, 1, 2), count=2, stride=5)
+    with pytest.raises(ValueError, match=r"^buffer must hold 3 frames, 38 bytes, not 32$"):
+        frame_view(buffer, IntFormat(5, True), (3, 1, 2), count=3, stride=16)
 
 
 def test_refusals() -> None:

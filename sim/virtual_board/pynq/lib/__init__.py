@@ -1,0 +1,1 @@
+"""Drivers of IP, those that the stand-in has."""
