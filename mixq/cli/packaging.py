@@ -1,8 +1,9 @@
-"""``mixq package``: from the generated Verilog to a Vivado project for a board."""
+"""``mixq package``: from the generated Verilog to a Vivado project and the driver for a board."""
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,25 +25,31 @@ def package(
     build_dir: BuildDir,
     board: Annotated[str, typer.Option(metavar="BOARD", help="The board, e.g. ultra96-v2, or a board file.")],
 ) -> None:
-    """Write what a Vivado project for a board is made from into vivado/: scripts, constraints, the IP's description.
+    """Write what a Vivado project for a board is made from into vivado/, and the driver for the board into driver/.
 
-    The folder is replaced as a whole, with what Vivado has made in it, unless its files are the same already. The board
+    vivado/ holds scripts, constraints and the IP's description. It is replaced as a whole, with what Vivado has made in
+    it, unless its files are the same already. driver/ is what travels to the board; a bitstream in it stays. The board
     may be another than the one planned for, where its DSPs are of the same kind and the plan fits: exit status 1, with
     the numbers, where it does not.
     """
     from boards import load_board
+    from boards.driver_files import driver_files, write_driver
     from boards.manifest import record
     from boards.vivado_design import vivado_design
     from boards.vivado_files import vivado_files, write_vivado
 
     folder = BuildFolder(build_dir)
-    design = vivado_design(folder, load_board(board))
+    chosen = load_board(board)
+    design = vivado_design(folder, chosen)
+    driver = driver_files(folder, chosen)
     written = write_vivado(folder, design)
+    target = write_driver(folder, chosen)
     record(folder.path, "vivado", [f"{folder.vivado.name}/{name}" for name in vivado_files(design)])
-    _show(folder, design, written)
+    record(folder.path, "driver", [f"{target.name}/{name}" for name in driver])
+    _show(folder, design, written, target)
 
 
-def _show(folder: BuildFolder, design: VivadoDesign, written: bool) -> None:
+def _show(folder: BuildFolder, design: VivadoDesign, written: bool, driver: Path) -> None:
     clock = f"{design.clock_mhz:g} MHz" + (f", ap_clk2x {2 * design.clock_mhz:g} MHz" if design.fast_clock else "")
     planned = "" if design.planned_for == design.board.name else f", planned for {design.planned_for}"
     dma = "DMA for PCI Express" if design.vivado.ps == "none" else "AXI DMA"
@@ -55,6 +62,7 @@ def _show(folder: BuildFolder, design: VivadoDesign, written: bool) -> None:
             ("registers", "AXI4-Lite" if design.control else "none"),
             ("scripts", f"{folder.vivado} ({'written' if written else 'the same as before'})"),
             ("IP", folder.vivado / "component.xml"),
+            ("driver", driver),
             ("timing alone", shlex.join(["make", "-C", str(folder.vivado), "ooc"])),
             ("bitstream", shlex.join(["make", "-C", str(folder.vivado), "bitstream"])),
             ("then", shlex.join(["mixq", "report", str(folder)])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,19 @@ from tests.boards.vivado.model import Vivado
 from tests.boards.vivado.session import run_script
 from tests.mixq.cli.conftest import Run
 
-_FACTS = ["board", "clock", "input", "output", "registers", "scripts", "IP", "timing alone", "bitstream", "then"]
+_FACTS = [
+    "board",
+    "clock",
+    "input",
+    "output",
+    "registers",
+    "scripts",
+    "IP",
+    "driver",
+    "timing alone",
+    "bitstream",
+    "then",
+]
 
 
 def scripts_run(vivado: Path) -> None:
@@ -37,6 +50,9 @@ def test_the_table_says_what_was_made_and_what_comes_next(built: Path, tmp_path:
     files = {f"vivado/{path.name}" for path in (build / "vivado").iterdir() if path.is_file()}
     assert set(noted) == files and len(files) > 5
     assert noted["vivado/project.tcl"] == hashlib.sha256((build / "vivado/project.tcl").read_bytes()).hexdigest()
+    carried = {path.relative_to(build).as_posix() for path in (build / "driver").rglob("*") if path.is_file()}
+    assert set(BuildManifest.load(build).stages["driver"]["files"]) == carried
+    assert {"driver/accelerator.json", "driver/run.py", "driver/mixq_driver/__init__.py"} <= carried
     scripts_run(build / "vivado")
 
 
@@ -45,6 +61,7 @@ def test_verilog_for_any_device_is_packaged_for_every_board(board: str, built: P
     build = shutil.copytree(built, tmp_path / "build")
     done = mixq("package", build, "--board", board)
     assert (done.status, done.err) == (0, "")
+    assert json.loads((build / "driver/accelerator.json").read_text())["board"] == board
     assert (", planned for ultra96-v2, " in done.out) is (board != "ultra96-v2")
 
 
