@@ -47,7 +47,7 @@ def top(work: str, buses: tuple[int, int]) -> AxisTop:
     ],
 )
 def test_packets_and_registers(work: str, buses: tuple[int, int], tmp_path: Path) -> None:
-    run_bench(top(work, buses), "bench_traffic", tmp_path, tests=2, work=work, seed=1, phases=8, packets=10)
+    run_bench(top(work, buses), "bench_traffic", tmp_path, tests=3, work=work, seed=1, phases=8, packets=10)
 
 
 @pytest.mark.icarus

@@ -9,12 +9,12 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.handle import Immediate
-from cocotb.triggers import FallingEdge, Timer
+from cocotb.triggers import FallingEdge, Timer, with_timeout
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
 from boards.registers import ADDRESS_BITS, OFFSETS, REGISTERS, SOFT_RESET
 from sim.stalls import StallPattern
-from tests.boards.shell.contract import Beat, random_packet
+from tests.boards.shell.contract import Beat, random_packet, right_packet
 from tests.boards.shell.watch import Watch
 from tests.boards.shell.works import read_job
 
@@ -122,11 +122,19 @@ class Bench:
 
     async def send(self, packets: list[list[Beat]]) -> None:
         """Send packets and wait until all that they give is out, and a while longer."""
+        self.push(packets)
+        await self.drain()
+
+    def push(self, packets: list[list[Beat]]) -> None:
+        """Packets for the source to send."""
         bus = self.model.sizes.input_bus
         for packet in packets:
             keeps = [beat.keep >> at & 1 for beat in packet for at in range(bus)]
             self.source.send_nowait(AxiStreamFrame(b"".join(beat.data for beat in packet), tkeep=keeps))
             self.sent += packet
+
+    async def drain(self) -> None:
+        """Wait until all beats are in, all that they give is out, and a while longer."""
         waited, moved = 0, -1
         while waited < _HANG and not (len(self.watch.given) == len(self.sent) and not self.history[-1][1]):
             await self.cycles(1)
@@ -180,6 +188,8 @@ async def packets_of_all_kinds(dut: Any) -> None:
     """What comes out and what is counted is what the model says, with registers read meanwhile."""
     bench = await started(dut)
     rng = bench.rng
+    await bench.send([right_packet(rng, bench.model.sizes, 1)])
+    assert await bench.read("FRAME_CYCLES") == 0
     for _ in range(bench.job["phases"]):
         batch = rng.choice((0, 1, 1, 2, 2, 3, 5))
         await bench.write("BATCH", batch)
@@ -272,7 +282,46 @@ async def registers(dut: Any) -> None:
         written = batch.to_bytes(4, "little")
         batch = int.from_bytes(written[:first] + data + written[first + len(data) :], "little") & 0xFFFF
         assert await bench.read("BATCH") == batch
+    await _many_at_once(bench)
     await _cycles(bench)
+
+
+async def _many_at_once(bench: Bench) -> None:
+    """Requests that follow each other while responses wait are all answered, each with its own."""
+    names = [bench.rng.choice(("ID", "INPUT_BYTES", "OUTPUT_BYTES", "BUS_BITS", "VERSION")) for _ in range(40)]
+    alone = {name: await bench.read(name) for name in set(names)}
+    writes = [bench.lite.init_write(OFFSETS["BATCH"], bytes((count, 0, 0, 0))) for count in range(40)]
+    reads = [bench.lite.init_read(OFFSETS[name], 4) for name in names]
+    for name, event in zip(names, reads, strict=True):
+        await with_timeout(event.wait(), 10 * _HANG, "step")
+        assert int.from_bytes(event.data.data, "little") == alone[name]
+    for event in writes:
+        await with_timeout(event.wait(), 10 * _HANG, "step")
+    assert await bench.read("BATCH") == 39
+
+
+@cocotb.test()
+async def a_batch_that_changes_while_a_beat_stands(dut: Any) -> None:
+    """The beat stands as it is; a packet whose first frame has not ended is of the batch at its end."""
+    bench = await started(dut)
+    sizes, last_stood = bench.model.sizes, 0
+    for _ in range(12):
+        start = len(bench.watch.taken)
+        bench.sink.set_pause_generator(_pauses("slow", ""))
+        bench.push([right_packet(bench.rng, sizes, 1)])
+        beats = bench.rng.choice((sizes.output_beats - 1, bench.rng.randrange(sizes.output_beats)))
+        while len(bench.watch.taken) < start + beats:
+            await bench.cycles(1)
+        bench.sink.clear_pause_generator()
+        bench.sink.pause = True
+        await bench.cycles(_QUIET)
+        last_stood += len(bench.watch.taken) == start + sizes.output_beats - 1
+        await bench.write("BATCH", bench.rng.choice((2, 3, 4)))
+        await bench.cycles(3)
+        await bench.write("BATCH", 1)
+        bench.sink.pause = False
+        await bench.drain()
+    assert last_stood > 3
 
 
 async def _cycles(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from tests.boards.shell.contract import Beat
 
 _INPUTS: dict[str, tuple[str, ...]] = {"aw": ("awaddr", "awprot"), "w": ("wdata", "wstrb"), "ar": ("araddr", "arprot")}
 _OUTPUTS: dict[str, tuple[str, ...]] = {"b": ("bresp",), "r": ("rdata", "rresp")}
+_REQUESTS = {"b": ("aw", "w"), "r": ("ar",)}
 
 
 class At(NamedTuple):
@@ -75,16 +76,19 @@ class Watch:
     def _response(self, channel: str, names: tuple[str, ...]) -> None:
         valid, ready = (self._bit(f"s_axilite_{channel}{name}") for name in ("valid", "ready"))
         values = self._values(names) if valid else None
-        requested = min(len(self.lite["aw"]), len(self.lite["w"])) if channel == "b" else len(self.lite["ar"])
         # A request of this very cycle cannot be answered in it: responses come from registers.
         if valid and channel not in self._standing:
-            now = any(self.lite[name] and self.lite[name][-1][0] == self.cycle for name in _requests(channel))
-            answered = len(self.lite[channel])
-            assert requested - now > answered, f"cycle {self.cycle}: {channel} answers nothing"
+            asked = min(self._before(name) for name in _REQUESTS[channel])
+            assert asked > len(self.lite[channel]), f"cycle {self.cycle}: {channel} answers nothing"
         self._stands(channel, values, taken=ready)
         if valid and ready and values is not None:
             assert values[-1] == 0, f"cycle {self.cycle}: {channel}resp is {values[-1]}"
             self.lite[channel].append((self.cycle, values))
+
+    def _before(self, channel: str) -> int:
+        """Transfers of earlier cycles."""
+        transfers = self.lite[channel]
+        return len(transfers) - bool(transfers and transfers[-1][0] == self.cycle)
 
     def _stands(self, name: str, offered: object, *, taken: int) -> None:
         if name in self._standing:
@@ -98,7 +102,3 @@ class Watch:
 
     def _bit(self, name: str) -> int:
         return int(getattr(self._dut, name).value)
-
-
-def _requests(channel: str) -> tuple[str, ...]:
-    return ("aw", "w") if channel == "b" else ("ar",)
