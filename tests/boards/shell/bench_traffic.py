@@ -305,6 +305,8 @@ async def _many_at_once(bench: Bench) -> None:
     """Requests that follow each other while responses wait are all answered, each with its own."""
     names = [bench.rng.choice(("ID", "INPUT_BYTES", "OUTPUT_BYTES", "BUS_BITS", "VERSION")) for _ in range(40)]
     alone = {name: await bench.read(name) for name in set(names)}
+    for channel in (bench.lite.write_if.b_channel, bench.lite.read_if.r_channel):
+        channel.set_pause_generator(_pauses("often", f"{bench.rng.random()}"))
     writes = [bench.lite.init_write(OFFSETS["BATCH"], bytes((count, 0, 0, 0))) for count in range(40)]
     reads = [bench.lite.init_read(OFFSETS[name], 4) for name in names]
     for name, event in zip(names, reads, strict=True):
