@@ -49,6 +49,11 @@ class JoinStage(wiring.Component):
         return [getattr(self, f"i{number}") for number in range(len(self.input_shapes))]
 
     @property
+    def latency(self) -> int:
+        """Cycles from the first beats of a frame, taken from all inputs, to its first output beat."""
+        raise NotImplementedError
+
+    @property
     def cycles_per_frame(self) -> int:
         """Cycles between frames: output beats."""
         return self.output_shape.beats
@@ -73,6 +78,11 @@ class ConcatStage(JoinStage):
     def __init__(self, input_shapes: Sequence[StreamShape]) -> None:
         channels = sum(shape.channels for shape in input_shapes)
         super().__init__(input_shapes, replace(input_shapes[0], channels=channels))
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the first input's first beat to the first output beat."""
+        return 1
 
     def elaborate(self, platform: Any) -> Module:
         """Take from one input after the other."""
@@ -132,6 +142,11 @@ class AddStage(JoinStage):
         self._before = max(unit.latency for unit in self._products) + 1
         latency = self._before + (0 if self._unit is None else self._unit.latency)
         self._output = CreditedOutput(self.output_shape.payload_bits, latency=latency)
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the first beats of a frame to its first output beat, when nothing stalls."""
+        return self._output.latency
 
     @property
     def memory_images(self) -> dict[str, str]:

@@ -340,6 +340,8 @@ class _Through(wiring.Component):
         self.input_shape = input_shape
         self.output_shape = output_shape
         self.cycles_per_frame = max(input_shape.beats, output_shape.beats)
+        # The usual case: nothing comes before the input's last pixel.
+        self.early_pixels = 0
         super().__init__(stage_signature(input_shape.payload_bits, output_shape.payload_bits))
 
     def elaborate(self, platform: object) -> Module:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mixq.graph import Graph
 from mixq.plan.choices import FloatArray, Link, Stage, input_stage, joint, link, output_stage
+from mixq.plan.early_outputs import early_pixels
 from mixq.plan.fifos import edge_depths
 from mixq.plan.network import Edge
 from mixq.plan.spatial import passed_on
@@ -32,7 +33,8 @@ def assembled(graph: Graph, units: Sequence[Unit], middle: Sequence[Stage]) -> A
     inner = passed_on([unit.node for unit in units], middle, [unit.reads for unit in units])
     first, last = graph.tensor(graph.input), graph.tensor(graph.output)
     giver = output_unit(graph, list(units))
-    stages = [input_stage(first), *inner, output_stage(last, inner[giver].targets)]
+    early = early_pixels(units, first.shape, giver)
+    stages = [input_stage(first), *inner, output_stage(last, inner[giver].targets, early)]
     depths = edge_depths(units, first.shape)
     cache: dict[tuple[StreamShape, StreamShape], tuple[int, FloatArray]] = {}
     links: list[Link] = []

@@ -18,6 +18,7 @@ from mixq.errors import CheckFailed
 from mixq.graph import Tensor
 from mixq.plan import estimate, spatial
 from mixq.plan.conversion import bridge, bridge_cycles
+from mixq.plan.early_outputs import early_beats
 from mixq.plan.fifos import depth_in_beats
 from mixq.plan.folding import Folding
 from mixq.plan.join_costs import join_ways
@@ -213,8 +214,10 @@ def input_stage(tensor: Tensor) -> Stage:
     return _end("input stream", stream, exits, rows, at_input=True)
 
 
-def output_stage(tensor: Tensor, shapes: Sequence[StreamShape]) -> Stage:
+def output_stage(tensor: Tensor, shapes: Sequence[StreamShape], early: int = 0) -> Stage:
     """The AXI4-Stream at the output, for each shape of beats that the last stage may give.
+
+    early: pixels that may come before the input frame is whole, see :func:`mixq.plan.early_outputs.early_pixels`.
 
     Beats of several pixels are taken apart to one, and channels are joined as far as the time asks for.
     """
@@ -229,7 +232,8 @@ def output_stage(tensor: Tensor, shapes: Sequence[StreamShape]) -> Stage:
             between = estimate.converters(pairs)
             for bits, cycles in _buses(single):
                 entries.append((shape.pixels, shape.lanes))
-                resources = vector(between + estimate.shell_output(single, bits))
+                waiting = max(2, early_beats(early, single, bits))
+                resources = vector(between + estimate.shell_output(single, bits, waiting))
                 rows.append((max(cycles, bridge_cycles(pairs)), resources, Choice(lanes, bus_bits=bits)))
     return _end("output stream", _stream(tensor), entries, rows, at_input=False)
 

@@ -45,6 +45,10 @@ __all__ = [
 ]
 
 
+#: Registers, AXI4-Lite, the guard's state and the gate, as Yosys counts them around streams of several widths.
+_CONTROL = Resources(lut=380, ff=415)
+
+
 def sum_bits(folding: Folding) -> int:
     """Width that holds every sum of a layer, by its widths and sizes alone."""
     low, high = folding.packing.sum_bounds(1)
@@ -231,21 +235,27 @@ def converter(before: StreamShape, after: StreamShape) -> Resources:
 
 
 def shell_input(beats: StreamShape, bus_bits: int) -> Resources:
-    """The AXI4-Stream at the input: a register of the bus, and what cuts its codes into beats of one pixel."""
+    """The AXI4-Stream at the input: the guard of its frames, a register, and what cuts codes into beats of one pixel.
+
+    With what stands once in a design, whatever its buses: registers, AXI4-Lite, the packets of both sides.
+    """
     codes = bus_bits // container_bits(beats.format)
     bus = codes * beats.format.width
     frame = ceil(beats.channels * beats.height * beats.width / codes)
-    return _two_words(bus) + _gearbox(beats, codes) + _two_words(beats.payload_bits) + _counter(frame)
+    guard = Resources(lut=3 * bus_bits // 5) + _CONTROL
+    return guard + _two_words(bus) + _gearbox(beats, codes) + _two_words(beats.payload_bits) + _counter(frame)
 
 
-def shell_output(beats: StreamShape, bus_bits: int) -> Resources:
-    """The AXI4-Stream at the output: what joins beats of one pixel to the codes of the bus, and their register.
+def shell_output(beats: StreamShape, bus_bits: int, waiting: int = 2) -> Resources:
+    """The AXI4-Stream at the output: what joins beats of one pixel to the codes of the bus, and their FIFO.
 
-    With the clock's and the reset's registers, which stand once in a design.
+    waiting: beats of the bus that can wait there until their input frame is whole, 2 at least. With the clock's and the
+    reset's registers, which stand once in a design.
     """
     codes = bus_bits // container_bits(beats.format)
-    marked = codes * beats.format.width + codes.bit_length() + 1
-    return _gearbox(beats, codes) + _two_words(marked) + _counter(beats.beats) + Resources(lut=4, ff=4)
+    marked = codes * beats.format.width + 1
+    held = _two_words(marked) if waiting == 2 else fifo(marked, waiting)
+    return _gearbox(beats, codes) + held + _counter(beats.beats) + Resources(lut=4, ff=4)
 
 
 def _two_words(bits: int) -> Resources:

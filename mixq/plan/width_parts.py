@@ -65,13 +65,13 @@ def _cuts(stage: Stage, way: int) -> bool:
     return stage.targets[stage.exit[way]].format != stage.sources[stage.entry[way]].format
 
 
-def output_ways(last: Stage) -> WidthStage:
-    """The ways to give out the last layer's sums, of each format that they may have."""
+def output_ways(last: Stage, early: int) -> WidthStage:
+    """The ways to give out the last layer's sums, of each format that they may have; early: as of `output_stage`."""
     made = []
     for format in dict.fromkeys(shape.format for shape in last.targets):
         shapes = [shape for shape in last.targets if shape.format == format]
         tensor = Tensor("sums", shapes[0].shape, format, None)
-        made.append(plain(output_stage(tensor, shapes)))
+        made.append(plain(output_stage(tensor, shapes, early)))
     return merged(made)
 
 

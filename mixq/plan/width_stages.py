@@ -27,6 +27,7 @@ from mixq.plan.choices import (
     simple_stage,
     vector,
 )
+from mixq.plan.early_outputs import early_pixels
 from mixq.plan.fifos import depth_in_beats
 from mixq.plan.network import Edge
 from mixq.plan.options import divisors
@@ -77,7 +78,8 @@ class Stages:
             self._place(place, replace(own, stage=stage))
         last = len(found.units) - 1
         giver = self._at[last, "all"]
-        self.stages.append(output_ways(self.stages[giver].stage))
+        early = early_pixels(found.units, self._pixels.shape, last)
+        self.stages.append(output_ways(self.stages[giver].stage, early))
         self._join(giver, len(self.stages) - 1, joint(self.stages[giver].stage, self.stages[-1].stage))
         certain = all(len(depths) == 1 for depths in self._depths.values())
         self.exact = certain and not found.split and not self._additions

@@ -24,7 +24,7 @@ TABLE = NetworkTable(
     weight_bits=(4, 4),
     act_bits=(4, 4),
 )
-HARDWARE = Hardware(board=load_board("ultra96-v2"), limits=Resources(lut=2600, ff=6000, dsp=8, bram36=6))
+HARDWARE = Hardware(board=load_board("ultra96-v2"), limits=Resources(lut=3100, ff=6500, dsp=8, bram36=6))
 RECIPE = TrainConfig(epochs=4, batch=16, learning_rate=0.05, seed=3, checkpoint_seconds=0.0)
 BUDGETS = (36, 72)
 

@@ -33,7 +33,7 @@ from nas.planned import planned
 from nas.program import WidthProgram
 
 BOARD = load_board("ultra96-v2")
-LIMITS = Resources(lut=2600, ff=6000, dsp=8, bram36=6)
+LIMITS = Resources(lut=3100, ff=6500, dsp=8, bram36=6)
 WIDTHS = (2, 3, 5, 8)
 TABLE = NetworkTable(
     name="three_layers",

@@ -16,8 +16,8 @@ from tests.nas.branches import BYPASS, RESIDUAL, Alone, by_loss, settings, some_
 # Machines that do many things at once are slow, and a proof that ran out of time is none.
 SECONDS = 600.0
 
-RESIDUAL_LIMITS = Resources(lut=3200, ff=8400, dsp=4, bram36=8)
-BYPASS_LIMITS = Resources(lut=2200, ff=6000, dsp=3, bram36=8)
+RESIDUAL_LIMITS = Resources(lut=3600, ff=8850, dsp=4, bram36=8)
+BYPASS_LIMITS = Resources(lut=2600, ff=6450, dsp=3, bram36=8)
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ BYPASS_LIMITS = Resources(lut=2200, ff=6000, dsp=3, bram36=8)
     [
         (RESIDUAL, (2, 4), RESIDUAL_LIMITS, 216),
         # Without block RAM paths fit whose widths do not.
-        (RESIDUAL, (2, 4), Resources(lut=4400, ff=12000, dsp=8), 108),
+        (RESIDUAL, (2, 4), Resources(lut=4800, ff=12450, dsp=8), 108),
         (BYPASS, (2, 3, 6), BYPASS_LIMITS, 264),
     ],
     ids=["residual", "no block RAM", "bypass"],

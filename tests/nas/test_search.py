@@ -135,9 +135,9 @@ def test_the_published_method_searches_networks_with_branches(
 
 def test_networks_with_branches_are_searched_within_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(small, "TABLE", branched())
-    (allocation,) = small.run(tmp_path, budgets=(72,), points=0, weight_widths=(2, 4), act_widths=(2, 4)).allocations
-    plan = planned(branched(), allocation.weight_bits, allocation.act_bits, small.HARDWARE, "narrow", max_cycles=72)
-    assert allocation.predicted["cycles"] == plan.cycles <= 72
+    (allocation,) = small.run(tmp_path, budgets=(108,), points=0, weight_widths=(2, 4), act_widths=(2, 4)).allocations
+    plan = planned(branched(), allocation.weight_bits, allocation.act_bits, small.HARDWARE, "narrow", max_cycles=108)
+    assert allocation.predicted["cycles"] == plan.cycles <= 108
     assert allocation.predicted["gap"] == 0
 
 

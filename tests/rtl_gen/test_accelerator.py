@@ -20,7 +20,7 @@ from mixq.packing import SoftMultipliers
 from mixq.plan import Plan, plan
 from mixq.plan.folding_file import Hold
 from rtl_gen import build
-from sim.stage import Scenario, StageBench
+from sim.stage import Scenario, StageBench, StageRun
 from tests.mixq.graphs import Chain
 from tests.mixq.plan.holds import on_dsps
 from tests.rtl_gen.networks import random_chain, scales, weights
@@ -110,6 +110,15 @@ def hold_network(graph: Graph, chosen: Plan, simulator: str, work_dir: Path, see
     # The last frame's end does not wait for another frame's start, so it may come earlier.
     ends = seen.last_output_cycles[2:-1]
     assert {later - earlier for earlier, later in pairwise(ends)} == {own_cycles(chosen)}
+    assert most_inside(seen) <= accelerator.frames_inside
+
+
+def most_inside(seen: StageRun) -> int:
+    """The most frames whose last beat was in while their last output beat was not out."""
+    return max(
+        sum(begin <= end for begin in seen.last_input_cycles) - frame
+        for frame, end in enumerate(seen.last_output_cycles)
+    )
 
 
 @pytest.mark.cocotb

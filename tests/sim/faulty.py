@@ -28,7 +28,7 @@ _FAULTS = {
     "padding": ("accelerator_conv0_padding", r"(?<=right\[21:11\] = )11'h000", "11'h740"),
     "fork": ("accelerator_conv0_fork_fifo0", r"(?<== )i__payload(?=;)", "{} ^ 16'h8000"),
     "converter": ("accelerator_dense10_converter_0_fifo", r"(?<= = )\{ \\port[^}]*\}", "{} ^ 48'h1"),
-    "bus": ("output_bus_gearbox_fifo", r"(?<== )i__payload(?=;)", "{} ^ 1"),
+    "bus": ("output_bus_gearbox_fifo", r"(?<= = )\{ \\port[^}]*\}", "{} ^ 1"),
     "join": ("accelerator_concat9_fifo", r"(?<== )i__payload(?=;)", "{} ^ 16'h0020"),
     "requantise": ("accelerator_conv0_requantise_lane1", r"9'h0a4", "9'h0e4"),
     "hang": ("accelerator_concat9_fifo", r"(?<=\\\$15  = )\\\$7 ", "1'b0"),
