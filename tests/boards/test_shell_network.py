@@ -24,9 +24,9 @@ ROUNDS = 6
 
 
 def early_network() -> Graph:
-    """Two convolutions and a pool: most of an output frame comes before the input frame is whole."""
+    """Two convolutions of many rows: most of an output frame comes before the input frame is whole."""
     rng = np.random.default_rng(31)
-    chain = Chain((3, 6, 5), IntFormat(8, False), 1 / 256)
+    chain = Chain((3, 16, 5), IntFormat(8, False), 1 / 256)
     scales(rng, chain.conv(weights(rng, 3, 6, 3, 3, 3), 3, padding=1), 12, IntFormat(4, False))
     scales(rng, chain.conv(weights(rng, 3, 3, 6, 1, 1), 3), 8, IntFormat(8, False))
     return chain.graph("early")
@@ -67,7 +67,8 @@ def test_short_and_long_frames_among_good_ones(generated: Path, stalls: str | tu
     rng = np.random.default_rng(32)
     whole, bus = sizes.input_bytes, sizes.input_bus
     short = [1, bus, bus + 1, whole - bus, whole - 1]
-    long = [whole + bus, whole + 7 * bus, 2 * whole]
+    # The last one would be two good frames, were just a beat dropped between them.
+    long = [whole + bus, whole + 7 * bus, (2 * sizes.input_beats + 1) * bus]
     lengths = rng.permutation((*short, *long, whole, whole, whole) * ROUNDS)
     frames = [rng.bytes(int(length)) for length in lengths]
     for frame in frames:
