@@ -87,6 +87,17 @@ class Comparison:
                 found += [own] if self.wrong(own) else []
         return found
 
+    def feeders(self, part: Part) -> list[tuple[Part, Part]]:
+        """For each input of a part: what gives the stream, and the stage or bus that its tensor comes from."""
+        givers = {number: own for own in self.parts for number in own.outputs}
+        found = []
+        for number in part.inputs:
+            stage = giver = givers[number]
+            while stage.kind in ("converter", "fifo"):
+                stage = givers[stage.inputs[0]]
+            found.append((giver, stage))
+        return found
+
     @cached_property
     def stuck(self) -> Part | None:
         """Where nothing moves any more: the part that gives nothing although all that it needs is there, or was."""

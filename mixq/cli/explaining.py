@@ -133,6 +133,9 @@ def _part(found: Comparison, part: Part) -> dict[str, Any]:
     }
     if own is not None:
         told |= _difference(own)
+    told["fed_by"] = [
+        {"name": giver.name, "tensor": giver.tensor, "stage": stage.name} for giver, stage in found.feeders(part)
+    ]
     told["follows"] = [other.name for other in found.consequences(part)]
     told["others"] = [other.name for other in found.culprits if other is not part]
     return told
@@ -177,6 +180,11 @@ def _named(part: dict[str, Any]) -> str:
     return f"{kind} {part['name']}{node}"
 
 
+def _feeder(given: dict[str, str]) -> str:
+    through = "" if given["name"] == given["stage"] else f" through {given['name']}"
+    return f"{given['stage']}{through} (tensor {given['tensor']})"
+
+
 def _sentence(document: dict[str, Any]) -> str:
     if document["part"] is None:
         return f"every beat is right until nothing moves any more, and no part is to blame alone: {document['hang']}"
@@ -206,6 +214,8 @@ def show(folder: BuildFolder, found: Explanation) -> None:
         ]
     if document.get("cycle") is not None:
         facts.append(("cycle", f"{document['cycle']:,}, signal {document['signal'] or 'm_axis_0_tdata'}"))
+    if document.get("fed_by"):
+        facts.append(("fed by", f"{', '.join(map(_feeder, document['fed_by']))}: all right"))
     facts += [(name, ", ".join(document[key])) for key, name in _LISTS.items() if document.get(key)]
     if "waves" in document:
         waves = document["waves"]

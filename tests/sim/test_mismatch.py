@@ -94,6 +94,7 @@ def test_comparison_of_a_pool(build: Path) -> None:
     got[:, 2] = source[:, 2].reshape(-1, 6, 3, 2).min(axis=3).reshape(-1, 3, 2, 3).max(axis=2)
     _assert_wrong(own, tensors["t6"], got)
     assert own.hints[0] == "only channel 2"
+    assert [(giver.name, stage.name) for giver, stage in found.feeders(part)] == [("add4", "add4")]
     assert [other.name for other in found.consequences(part)][-2:] == ["dense10", "output_bus"]
 
 
@@ -145,8 +146,13 @@ def test_parts_that_only_pass_on(
 
 
 def test_a_concatenation(build: Path) -> None:
-    part, own = _culprit(_compared(build, "join"))
+    found = _compared(build, "join")
+    part, own = _culprit(found)
     assert (part.name, part.kind, part.node) == ("concat9", "stage", "concat9")
+    # One input is the pooled tensor, the other what the convolution makes of it; both come through parts of no layer.
+    feeders = found.feeders(part)
+    assert [stage.name for _, stage in feeders] == ["pool6", "conv7"]
+    assert all(giver.node is None for giver, _ in feeders)
     want = _tensors(build)["t9"]
     got = want.copy()
     got[:, [1, 5]] ^= 2
@@ -207,6 +213,7 @@ def test_a_weight_of_a_memory_image_that_shows_nowhere_else(build: Path, capsys:
         own.want[0],
         len(own.places),
     ]
+    assert document["fed_by"] == [{"name": "pool6_fork", "tensor": "t6", "stage": "pool6"}]
     assert document["follows"][-1] == "dense10_converter_0" and document["others"] == []
     waves = document["waves"]
     assert waves["first_cycle"] <= document["cycle"] <= waves["last_cycle"]
