@@ -78,8 +78,8 @@ class Stages:
             self._place(place, replace(own, stage=stage))
         last = len(found.units) - 1
         giver = self._at[last, "all"]
-        own = [replace(unit, reads=reads) for unit, reads in zip(found.units, found.reads, strict=True)]
-        early = early_pixels(own, self._pixels.shape, last)
+        inner = [replace(unit, reads=reads) for unit, reads in zip(found.units, found.reads, strict=True)]
+        early = early_pixels(inner, self._pixels.shape, last)
         self.stages.append(output_ways(self.stages[giver].stage, early))
         self._join(giver, len(self.stages) - 1, joint(self.stages[giver].stage, self.stages[-1].stage))
         certain = all(len(depths) == 1 for depths in self._depths.values())
