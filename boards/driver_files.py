@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from boards.driver.description import FILE, RESIZES, Description, Port
@@ -54,20 +55,19 @@ def driver_files(folder: BuildFolder, board: Board) -> dict[str, bytes]:
     return files
 
 
-def write_driver(folder: BuildFolder, board: Board) -> Path:
+def write_driver(folder: BuildFolder, files: Mapping[str, bytes]) -> Path:
     """Write :func:`driver_files` into ``driver/`` of the build, and return that folder.
 
     The package is replaced as a whole, other files one by one, and what else is there stays: the bitstream. Raises:
-    UserError as :func:`driver_files`, and where the system refuses to write or another process has the build.
+    UserError where the system refuses to write or another process has the build.
     """
     target = folder.path / "driver"
     with locked(folder.path):
-        files = driver_files(folder, board)
         make_folder(target)
-        inside = {name.partition("/")[2]: files.pop(name) for name in list(files) if name.startswith(f"{PACKAGE}/")}
-        replace_folder(target / PACKAGE, inside)
-        for name, content in files.items():
-            write_atomic(target / name, content)
+        inside = {name: content for name, content in files.items() if name.startswith(f"{PACKAGE}/")}
+        replace_folder(target / PACKAGE, {name.partition("/")[2]: content for name, content in inside.items()})
+        for name in files.keys() - inside.keys():
+            write_atomic(target / name, files[name])
     return target
 
 

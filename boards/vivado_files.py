@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,12 @@ _FAMILIES = {
 }
 
 
-def write_vivado(folder: BuildFolder, design: VivadoDesign) -> bool:
-    """Write ``vivado/`` of the build, in place of the folder that was there; return whether anything was written.
+def write_vivado(folder: BuildFolder, files: Mapping[str, str]) -> bool:
+    """Write :func:`vivado_files` into ``vivado/`` of the build, in place of the folder; return whether anything was.
 
     Where its files are already as they would be, the folder stays, with what Vivado has made in it. Raises UserError
     where the system refuses to write, or another process has the build.
     """
-    files = vivado_files(design)
     with locked(folder.path):
         if all(_holds(folder.vivado / name, text) for name, text in files.items()):
             return False

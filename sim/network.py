@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mixq.errors import UserError
 from sim import cocotb_run, verilated
@@ -94,6 +95,18 @@ class Design:
     other_inputs: tuple[str, ...]
     fast_clock: bool
     streams: Streams | None
+
+    def compile(self, folder: Path, **options: Any) -> Path:
+        """The compiled model in ``folder``; options: further ones of :func:`sim.verilated.build`, errors its own."""
+        return verilated.build(
+            self.sources,
+            input_bytes=self.input_bytes,
+            output_bytes=self.output_bytes,
+            other_inputs=self.other_inputs,
+            fast_clock=self.fast_clock,
+            folder=folder,
+            **options,
+        )
 
 
 def simulate(
@@ -236,16 +249,9 @@ def _run_free(
     progress: Callable[[int], None] | None,
 ) -> NetworkRun:
     started = time.monotonic()
-    model = verilated.build(
-        design.sources,
-        input_bytes=design.input_bytes,
-        output_bytes=design.output_bytes,
-        other_inputs=design.other_inputs,
-        fast_clock=design.fast_clock,
-        streams=design.streams,
-        folder=folder,
-        optimise=optimise if optimise != "auto" else ("run" if len(request.frames) > _MANY_FRAMES else "compile"),
-    )
+    if optimise == "auto":
+        optimise = "run" if len(request.frames) > _MANY_FRAMES else "compile"
+    model = design.compile(folder, streams=design.streams, optimise=optimise)
     built = time.monotonic()
     report = verilated.run(model, request, run_folder=design.rtl_dir, progress=progress)
     _refuse_hang("verilator", request, design, report.hang, report.streams, report.errors)

@@ -168,16 +168,11 @@ def _build(
     case: Case, design: Design, *, payloads: bool = False, traced_scopes: tuple[tuple[str, int], ...] = ()
 ) -> Path:
     case.work_dir.mkdir(parents=True, exist_ok=True)
-    return verilated.build(
-        design.sources,
-        input_bytes=design.input_bytes,
-        output_bytes=design.output_bytes,
-        other_inputs=design.other_inputs,
-        fast_clock=design.fast_clock,
+    return design.compile(
+        case.work_dir.resolve(),
         streams=design.streams,
         payloads=payloads,
         traced_scopes=traced_scopes,
-        folder=case.work_dir.resolve(),
         optimise=case.optimise,
     )
 

@@ -54,6 +54,7 @@ class Detector(Operations):
         if self.description.resize == "pillow" and image.shape[:2] != size[::-1]:
             from PIL import Image
 
+            # Pillow before 9.1, as boards have it, knows no Resampling; later types know no Image.BILINEAR.
             out[...] = np.asarray(Image.fromarray(image).resize(size, Image.BILINEAR))  # type: ignore[attr-defined]
             return
         source = (image.shape[1], image.shape[0])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 
-class Transport:
+class Transport(ABC):
     """Registers and two streams of packets; one packet a direction at a time.
 
     A class for each kind of board does it; all times are in seconds. What is wrong is an `AcceleratorError`, what
@@ -15,40 +16,42 @@ class Transport:
     #: Most bytes of a packet.
     most_bytes = 1 << 26
 
+    @abstractmethod
     def read(self, offset: int) -> int:
         """The register at a byte offset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write(self, offset: int, value: int) -> None:
         """Write the register at a byte offset."""
-        raise NotImplementedError
 
+    @abstractmethod
     def allocate(self, size: int) -> Any:
         """A buffer of ``size`` bytes that packets are sent from and received in, an array uint8 (size,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def free(self, buffer: Any) -> None:
         """Give a buffer back."""
 
+    @abstractmethod
     def send(self, buffer: Any, size: int) -> None:
         """Begin to send the first ``size`` bytes as a packet; until it is sent nobody writes to them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait_sent(self, timeout: float) -> None:
         """Return when the packet has left."""
-        raise NotImplementedError
 
+    @abstractmethod
     def receive(self, buffer: Any, size: int, least: int) -> None:
         """Begin to receive a packet of at most ``size`` bytes, and of ``least`` where nothing is wrong."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait_received(self, timeout: float) -> int:
         """Return when the packet is there and can be read, with its number of bytes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def recover(self) -> None:
         """Give up what is on its way, in both directions, and be ready for new packets."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Give everything back."""

@@ -89,6 +89,9 @@ class XdmaTransport(Transport):
         """Any memory, as xdma copies or maps it; whole beats of the card."""
         return np.zeros(_whole_beats(size), np.uint8)
 
+    def free(self, buffer: Any) -> None:
+        """Nothing: the memory is Python's."""
+
     def send(self, buffer: Any, size: int) -> None:
         """See `Transport`."""
         data = memoryview(buffer)[:size]

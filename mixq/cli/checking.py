@@ -14,7 +14,7 @@ from mixq.cli import models, options
 from mixq.cli.importing import QONNX_SUFFIXES, read_qonnx_file
 from mixq.cli.planning import gap_words, limit_words
 from mixq.cli.progress import progress
-from mixq.cli.projects import load_project_board, project_limits, project_widths, read_project
+from mixq.cli.projects import load_project_board, model_settings, project_limits, project_widths, read_project
 from mixq.cli.tables import show_facts, show_table, show_usage
 from mixq.errors import CheckFailed, UserError
 from mixq.graph import Graph
@@ -113,15 +113,7 @@ def _check_project(path: Path, board: str | None) -> None:
         from mixq.checkpoints import random_model
         from mixq.lowering import lower
 
-        model = random_model(
-            table,
-            1,
-            weight_bits=widths.weight_bits,
-            act_bits=widths.act_bits,
-            weight_range=project.weight_range,
-            quantizer=project.quantizer,
-            weight_scale=project.weight_scale,
-        )
+        model = random_model(table, 1, **model_settings(project, widths))
         graph = lower(model)
     _check_memory(graph.name, sizes_of_graph(graph), made)
     _show_plan(graph, made, ("widths", origin))

@@ -41,10 +41,9 @@ def package(
     folder = BuildFolder(build_dir)
     chosen = load_board(board)
     design = vivado_design(folder, chosen)
-    driver = driver_files(folder, chosen)
-    written = write_vivado(folder, design)
-    target = write_driver(folder, chosen)
-    record(folder.path, "vivado", [f"{folder.vivado.name}/{name}" for name in vivado_files(design)])
+    project, driver = vivado_files(design), driver_files(folder, chosen)
+    written, target = write_vivado(folder, project), write_driver(folder, driver)
+    record(folder.path, "vivado", [f"{folder.vivado.name}/{name}" for name in project])
     record(folder.path, "driver", [f"{target.name}/{name}" for name in driver])
     _show(folder, design, written, target)
 

@@ -124,6 +124,17 @@ def project_widths(
     return found, f"{source}{' (of a quick search)' if found.found_by.get('quick') else ''}"
 
 
+def model_settings(project: Project, widths: BitAllocation) -> dict[str, Any]:
+    """What a model of the project is built with: keyword arguments of :func:`mixq.models.build_model`."""
+    return {
+        "weight_bits": widths.weight_bits,
+        "act_bits": widths.act_bits,
+        "weight_range": project.weight_range,
+        "quantizer": project.quantizer,
+        "weight_scale": project.weight_scale,
+    }
+
+
 def _own_widths(project: Project, table: Network) -> BitAllocation:
     """The network's own widths, but for those that the project has."""
     weights = dict(zip(table.weighted_names, table.resolve_weight_bits(), strict=True))

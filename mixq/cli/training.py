@@ -23,6 +23,7 @@ from mixq.cli.projects import (
     build_folder,
     check_run,
     load_project_data,
+    model_settings,
     project_widths,
     read_project,
 )
@@ -123,14 +124,7 @@ def _trained(
     settings |= {"quantizer": project.quantizer, "weight_range": project.weight_range}
     if project.weight_scale != "tensor":
         settings["weight_scale"] = project.weight_scale
-    model = build_model(
-        table,
-        weight_bits=widths.weight_bits,
-        act_bits=widths.act_bits,
-        weight_range=project.weight_range,
-        quantizer=project.quantizer,
-        weight_scale=project.weight_scale,
-    )
+    model = build_model(table, **model_settings(project, widths))
     cycles = widths.predicted.get("cycles")
     known = {"cycles": float(cycles)} if isinstance(cycles, int | float) else {}
     metric = metric_of(dataset.train)

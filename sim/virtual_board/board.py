@@ -40,16 +40,7 @@ class Board:
         folder = rtl.parent / "sim"
         check_path(folder, "verilator")
         folder.mkdir(parents=True, exist_ok=True)
-        model = verilated.build(
-            design.sources,
-            input_bytes=design.input_bytes,
-            output_bytes=design.output_bytes,
-            other_inputs=design.other_inputs,
-            fast_clock=design.fast_clock,
-            folder=folder,
-            optimise="compile",
-            main=verilated.BOARD,
-        )
+        model = design.compile(folder, optimise="compile", main=verilated.BOARD)
         command = [str(model), bitstream.driver, bitstream.sink, str(bitstream.seed)]
         self._process = subprocess.Popen(command, cwd=rtl, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from boards import load_board
-from boards.driver_files import write_driver
+from boards.driver_files import driver_files, write_driver
 from boards.emit import generate
 from mixq.build_folder import BuildFolder
 from mixq.checkpoints import random_model
@@ -106,7 +106,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made.save(folder.path)
     generate(folder)
     write_atomic(folder.project, "data:\n  name: dacsdc\n  options: {resize: opencv, channel_order: bgr}\n")
-    driver = write_driver(folder, load_board(BOARD))
+    driver = write_driver(folder, driver_files(folder, load_board(BOARD)))
     images = folder.path / "images"
     images.mkdir()
     _draw(images, 7)

@@ -158,11 +158,11 @@ def test_cards_are_reached_otherwise_and_data_say_how_images_were_made(tmp_path:
 
 def test_it_is_written_beside_the_bitstream(tmp_path: Path) -> None:
     folder = build(tmp_path)
-    target = write_driver(folder, load_board("ultra96-v2"))
+    target = write_driver(folder, driver_files(folder, load_board("ultra96-v2")))
     assert target == tmp_path / "driver"
     (target / "mixq.bit").write_text("bitstream")
     (target / "mixq_driver" / "old.py").write_text("")
-    write_driver(folder, load_board("u250"))
+    write_driver(folder, driver_files(folder, load_board("u250")))
     found = {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*") if path.is_file()}
     assert found.pop("mixq.bit") == b"bitstream"
     assert found == driver_files(folder, load_board("u250"))

@@ -82,7 +82,7 @@ def test_the_schema_finds_mistakes(old: str, new: str, schema: etree.XMLSchema, 
 
 def test_fusesoc_sets_the_core_up(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b")
-    write_vivado(build, vivado_design(build, load_board("ultra96-v2")))
+    write_vivado(build, vivado_files(vivado_design(build, load_board("ultra96-v2"))))
     core = Core2Parser().read(str(build.vivado / "mixq_top.core"))
     assert core["targets"]["ooc"]["flow_options"]["part"] == load_board("ultra96-v2").part
     for target, there in (("default", "weights.mem"), ("ooc", "Makefile")):
@@ -114,7 +114,7 @@ def test_yosys_synthesises_a_generated_build_by_the_script(tmp_path: Path) -> No
     plan(graph, load_board("ultra96-v2"), max_cycles=100).save(tmp_path)
     generate(tmp_path)
     build = BuildFolder(tmp_path)
-    write_vivado(build, vivado_design(build, load_board("ultra96-v2")))
+    write_vivado(build, vivado_files(vivado_design(build, load_board("ultra96-v2"))))
     yosys = find_yosys()
     done = subprocess.run(
         [*yosys.command, "-s", "synth.ys"],
@@ -147,11 +147,11 @@ def test_two_clocks_are_balanced_where_the_device_can(tmp_path: Path) -> None:
 def test_the_folder_is_replaced_unless_it_is_the_same(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b")
     design = vivado_design(build, load_board("ultra96-v2"))
-    assert write_vivado(build, design) is True
+    assert write_vivado(build, vivado_files(design)) is True
     (build.vivado / "mine.txt").write_text("of Vivado's")
-    assert write_vivado(build, design) is False
+    assert write_vivado(build, vivado_files(design)) is False
     assert (build.vivado / "mine.txt").is_file()
-    assert write_vivado(build, vivado_design(build, load_board("zcu104"))) is True
+    assert write_vivado(build, vivado_files(vivado_design(build, load_board("zcu104")))) is True
     assert sorted(path.name for path in build.vivado.iterdir()) == sorted(vivado_files(design))
 
 

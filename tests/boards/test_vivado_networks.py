@@ -9,7 +9,7 @@ import pytest
 from boards import board_names, load_board
 from boards.emit import generate
 from boards.vivado_design import vivado_design
-from boards.vivado_files import write_vivado
+from boards.vivado_files import vivado_files, write_vivado
 from mixq.build_folder import BuildFolder
 from mixq.checkpoints import load_source
 from mixq.lowering import lower
@@ -40,7 +40,7 @@ def test_networks_are_packaged_for_every_board(network: str, device: str, tmp_pa
     assert len(boards) == (5 if device == "dsp48e2" else 1)
     for name in boards:
         design = vivado_design(build, load_board(name))
-        write_vivado(build, design)
+        write_vivado(build, vivado_files(design))
         for script in ("package_ip.tcl", "project.tcl", "ooc.tcl"):
             (build.vivado / "reports").mkdir(exist_ok=True)
             status, said = run_script(build.vivado / script, Vivado())

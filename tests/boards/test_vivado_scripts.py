@@ -16,7 +16,7 @@ import pytest
 from boards import board_names, load_board
 from boards.registers import REGISTERS
 from boards.vivado_design import vivado_design
-from boards.vivado_files import write_vivado
+from boards.vivado_files import vivado_files, write_vivado
 from mixq.board import VivadoBoard
 from mixq.build_folder import BuildFolder
 from tests.boards.stand_in_build import write_build
@@ -27,7 +27,7 @@ _HOSTILE = "a b [exit] {c $d; \"e' #f\\"
 
 
 def packaged(folder: BuildFolder, board: str) -> Path:
-    write_vivado(folder, vivado_design(folder, load_board(board)))
+    write_vivado(folder, vivado_files(vivado_design(folder, load_board(board))))
     return folder.vivado
 
 
@@ -171,7 +171,7 @@ def test_names_of_a_board_file_are_only_names(tmp_path: Path) -> None:
     build = write_build(tmp_path / "b")
     board = load_board("ultra96-v2")
     design = vivado_design(build, replace(board, part=part, vivado=VivadoBoard("zynq-7000", board_part, 64)))
-    write_vivado(build, design)
+    write_vivado(build, vivado_files(design))
     for script in ("package_ip.tcl", "project.tcl", "ooc.tcl"):
         (build.vivado / "reports").mkdir(exist_ok=True)
         session = run(build.vivado / script, Vivado(board_parts=("a:b:part0:1", board_part)))

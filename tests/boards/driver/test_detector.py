@@ -46,6 +46,9 @@ class Remembering(Transport):
     def allocate(self, size: int) -> np.ndarray:
         return np.full(size, 0xEE, np.uint8)
 
+    def free(self, buffer: Any) -> None:
+        pass
+
     def send(self, buffer: Any, size: int) -> None:
         data = buffer[:size].tobytes()
         step = size // self.batch
