@@ -105,7 +105,8 @@ class RegisterFile(wiring.Component):
 
     def _cycles(self, m: Module) -> tuple[Value, Value]:
         """Cycles since reset, in two halves, the carry between them a step ahead; the upper one as it was read last."""
-        low, high, held, carry = Signal(32), Signal(32), Signal(32), Signal()
+        low, high, held = (Signal(32, name=f"cycles_{name}") for name in ("low", "high", "held"))
+        carry = Signal(name="cycles_carry")
         m.d.sync += [low.eq(low + 1), carry.eq(low == _MOST - 2), high.eq(high + carry)]
         with m.If(self.read & (self.read_word == OFFSETS["CYCLES_LOW"] // 4)):
             m.d.sync += held.eq(high)
@@ -113,7 +114,8 @@ class RegisterFile(wiring.Component):
 
     def _frame_cycles(self, m: Module) -> Value:
         """Cycles between the two frames given out last, 0 where there were none or it took too long to count."""
-        since, over, some, found = Signal(32), Signal(), Signal(), Signal(32)
+        since, found = Signal(32, name="frame_cycles_since"), Signal(32, name="frame_cycles")
+        over, some = Signal(name="frame_cycles_over"), Signal(name="frame_cycles_some")
         m.d.sync += [since.eq(since + 1), over.eq(over | (since == _MOST - 1))]
         with m.If(self.given):
             m.d.sync += [since.eq(1), over.eq(0), some.eq(1), found.eq(Mux(some & ~over, since, 0))]
