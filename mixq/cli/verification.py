@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 Integers = npt.NDArray[np.int64]
 
-#: Frames of the extra run without stalls that measures the speed.
-SPEED_FRAMES = 6
+#: Frames of the extra run without stalls that measures the speed, by simulator; Verilator's also fills the accelerator,
+#: to see what the stages do.
+SPEED_FRAMES = {"icarus": 6, "verilator": 10}
 #: The report of what the stages do.
 ACTIVITY_FILE = "activity.json"
 #: From so many frames on, the measured cycles must be the planned ones.
@@ -124,7 +125,7 @@ def verify_frames(
     for path in (*reports, *([folder.report_file(ACTIVITY_FILE)] if simulator == "verilator" else [])):
         path.unlink(missing_ok=True)
     count = len(codes)
-    extra = min(SPEED_FRAMES, count) if stalls != "none" else 0
+    extra = min(SPEED_FRAMES[simulator], count) if stalls != "none" else 0
     plan = folder.load_plan() if folder.plan_file.is_file() else None
     send = partial(_simulate, folder, graph, simulator=simulator, seed=seed, plan=plan)
     with progress(f"simulating under {simulator}", count + extra) as update:
