@@ -46,10 +46,10 @@ class AxiLite(wiring.Component):
 
     Members: those of :data:`AXILITE_PORTS`; ``write``: 1 in the cycle in which ``write_data`` goes to the word
     ``write_word``, its bytes with a bit in ``write_strobe`` alone; ``read``: 1 in the cycle in which ``read_data`` is
-    taken, which must be the word ``read_word``.
+    taken, which must be the word ``read_word``; that is there a cycle before.
 
     Latency: a write is done 1 cycle after its address and data were both taken, its response is there 1 cycle later,
-    data of a read 2 cycles after its address.
+    data of a read 3 cycles after its address.
     """
 
     def __init__(self) -> None:
@@ -91,10 +91,12 @@ class AxiLite(wiring.Component):
     def _reads(self, m: Module) -> None:
         """Hold the address, then the data until they are taken."""
         taken, done = self.arvalid & self.arready, self.rvalid & self.rready
+        asked = Signal()
         m.d.sync += [
-            self.read.eq(taken),
+            asked.eq(taken),
+            self.read.eq(asked),
             self.rvalid.eq(self.read | (self.rvalid & ~self.rready)),
-            self.arready.eq(~taken & ~self.read & (~self.rvalid | done)),
+            self.arready.eq(~taken & ~asked & ~self.read & (~self.rvalid | done)),
         ]
         with m.If(taken):
             m.d.sync += self.read_word.eq(self.araddr[2:])

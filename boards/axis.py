@@ -146,7 +146,8 @@ class AxisTop(wiring.Component):
             self.m_axis_0_tkeep.eq(gate.o.payload.keep),
             self.m_axis_0_tlast.eq(gate.o.payload.last),
             self.m_axis_0_tvalid.eq(gate.o.valid & running),
-            gate.o.ready.eq(self.m_axis_0_tready & running),
+            # In reset all is forgotten, and in the cycle after it there is nothing: what is taken then is none.
+            gate.o.ready.eq(self.m_axis_0_tready),
             guard.batch.eq(registers.batch),
             gate.batch.eq(registers.batch),
             gate.closing.eq(registers.closing),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
@@ -78,11 +80,17 @@ class RegisterFile(wiring.Component):
                 m.d.sync += count.eq(count + 1)
         values["CYCLES_LOW"], values["CYCLES_HIGH"] = self._cycles(m)
         values["FRAME_CYCLES"] = self._frame_cycles(m)
-        with m.Switch(self.read_word):
-            for name, offset in OFFSETS.items():
-                with m.Case(offset // 4):
-                    m.d.comb += self.read_data.eq(values[name])
+        self._read(m, values)
         return m
+
+    def _read(self, m: Module, values: dict[str, Value]) -> None:
+        """The word that is asked for, which is found a cycle before: so many words take several look-up tables."""
+        given: list[Value] = []
+        for name, offset in OFFSETS.items():
+            chosen = Signal(name=f"read_{name.lower()}")
+            m.d.control += chosen.eq(self.read_word == offset // 4)
+            given.append(values[name] & chosen.replicate(32))
+        m.d.comb += self.read_data.eq(reduce(or_, given))
 
     def _writes(self, name: str) -> Value:
         return self.write & (self.write_word == OFFSETS[name] // 4)

@@ -36,11 +36,6 @@ class Watch:
         self.lite: dict[str, list[tuple[int, tuple[int, ...]]]] = {name: [] for name in (*_INPUTS, *_OUTPUTS)}
         self._standing: dict[str, object] = {}
 
-    @property
-    def offered(self) -> bool:
-        """Whether a beat that was not taken stands on ``m_axis_0``."""
-        return "m_axis_0" in self._standing
-
     def reset(self) -> None:
         """``ap_rst_n`` is low: what stood may go, what was asked for is forgotten."""
         self._standing.clear()
