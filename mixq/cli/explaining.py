@@ -196,11 +196,12 @@ def _sentence(document: dict[str, Any]) -> str:
     return f"{name} is the first that is wrong: {place}{document['column']}: got {got}, want {document['want']}"
 
 
-def show(folder: BuildFolder, found: Explanation) -> None:
-    """Write what was found."""
+def show(folder: BuildFolder, found: Explanation, *, other: str | None = None) -> None:
+    """Write what was found; ``other``: who wanted other integers than those that came out, if any."""
     document = found.document
     if document is None:
-        typer.echo(f"every stage gives what the interpreter computes, in {found.frames} frames")
+        ending = "" if other is None else f": it is {other} that differs from the interpreter"
+        typer.echo(f"every stage gives what the interpreter computes, in {found.frames} frames{ending}")
         return
     facts: list[tuple[str, object]] = []
     if document["part"] is not None:

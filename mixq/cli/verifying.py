@@ -87,7 +87,7 @@ def verify(
     if case is not None:
         frames = int(found.places[0, 0]) + 1 if len(found.places) else len(codes)
         explanation = explaining.explain(folder, graph, codes, case, frames=frames)
-        explaining.show(folder, explanation)
+        explaining.show(folder, explanation, other=reference if len(found.places) else None)
         explanation.check()
     found.check()
 

@@ -67,8 +67,8 @@ def test_short_and_long_frames_among_good_ones(generated: Path, stalls: str | tu
     rng = np.random.default_rng(32)
     whole, bus = sizes.input_bytes, sizes.input_bus
     short = [1, bus, bus + 1, whole - bus, whole - 1]
-    # The last one would be two good frames, were just a beat dropped between them.
-    long = [whole + bus, whole + 7 * bus, (2 * sizes.input_beats + 1) * bus]
+    # The last two would end in a good frame, were nothing dropped, or just a beat.
+    long = [whole + bus, whole + 7 * bus, 2 * sizes.input_beats * bus, (2 * sizes.input_beats + 1) * bus]
     lengths = rng.permutation((*short, *long, whole, whole, whole) * ROUNDS)
     frames = [rng.bytes(int(length)) for length in lengths]
     for frame in frames:

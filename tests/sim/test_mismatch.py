@@ -257,6 +257,20 @@ def test_all_is_right_and_what_the_stages_do(build: Path, capsys: pytest.Capture
     assert stages["dense10"]["node"] == "dense10" and stages["conv2_fifo"]["node"] is None
 
 
+def test_the_reference_alone_is_wrong(build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graph, codes = Graph.load(build), np.load(build / "reference/codes.npy")
+    wanted = run_all(graph, codes)[graph.output][:FRAMES]
+    wanted[FRAMES - 1, 0, 0, 0] += 1
+    np.save(tmp_path / "wanted.npy", wanted)
+    command = ["verify", str(build), "--frames", str(FRAMES), "--explain", "--expect", str(tmp_path / "wanted.npy")]
+    assert main(command) == 1
+    printed = capsys.readouterr()
+    ending = f"it is {tmp_path / 'wanted.npy'} that differs from the interpreter"
+    assert f"every stage gives what the interpreter computes, in {FRAMES} frames: {ending}" in printed.out
+    assert "1 of" in printed.err
+    assert not (build / "report/mismatch.json").exists()
+
+
 def _cycles(stage: dict[str, list[tuple[int, int, str]]], kind: str) -> int:
     return sum(end - begin for begin, end, own in stage["intervals"] if own == kind)
 
