@@ -10,6 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Worker processes share the cores, so each computes with its part of them, as do the programs that it starts: threads
+# that wait for a core spin. Set before PyTorch and NumPy read it; what a result depends on, recipes say themselves.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _THREADS = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _THREADS)))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 SIMULATORS = ("icarus", "verilator")
 
 
