@@ -14,7 +14,9 @@ from rtl_gen.interfaces import Stage
 from rtl_gen.max_pool import MaxPoolStage
 from rtl_gen.upsample import UpsampleStage
 from tests.boards.shell.run import run_bench
+from tests.boards.shell.works import PUMPED
 from tests.boards.stand_in import Identity
+from tests.rtl_gen.convolution_cases import graph_of, stage_of
 
 U8 = IntFormat(8, False)
 BUILD_HASH = 0x0123456789ABCDEF
@@ -25,6 +27,8 @@ def accelerator(work: str) -> Stage:
         return Identity(StreamShape(3, 2, 3, U8, 1, 3))  # pixels of 24 bits straddle the beats
     if work == "pooled":
         return MaxPoolStage(StreamShape(2, 4, 4, U8, 1, 1), kernel=2, stride=2)
+    if work == "convolved":
+        return stage_of(PUMPED, graph_of(PUMPED))
     return UpsampleStage(StreamShape(1, 2, 3, U8, 1, 1), factor=2)  # most of the output comes before the input ends
 
 
@@ -56,8 +60,11 @@ def test_packets_and_registers(work: str, buses: tuple[int, int], tmp_path: Path
     ("work", "buses", "trials"),
     [
         ("same", (64, 32), 200),
+        ("convolved", (32, 8), 100),
         pytest.param("doubled", (16, 32), 1000, marks=pytest.mark.slow),
     ],
 )
 def test_resets_at_any_cycle(work: str, buses: tuple[int, int], trials: int, tmp_path: Path) -> None:
-    run_bench(top(work, buses), "bench_resets", tmp_path, tests=2, work=work, seed=2, trials=trials)
+    whole = top(work, buses)
+    longest = accelerator(work).latency + 5 * whole.cycles_per_frame
+    run_bench(whole, "bench_resets", tmp_path, tests=2, work=work, seed=2, trials=trials, longest=longest)

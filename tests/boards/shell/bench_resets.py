@@ -17,6 +17,8 @@ from tests.boards.shell.watch import Watch
 from tests.boards.shell.works import read_job
 
 _HALF_CYCLE = Timer(5, "step")
+# The pulse of a clock of twice the frequency, and the rest of the half cycle.
+_PULSE, _REST = Timer(2, "step"), Timer(3, "step")
 _HANG = 2000
 
 
@@ -32,6 +34,7 @@ class Bench:
         self.dut = dut
         job, self.model = read_job()
         self.trials: int = job["trials"]
+        self._longest: int = job["longest"]
         self.rng = random.Random(job["seed"])
         self.watch = Watch(dut)
         self.queue: list[Beat] = []
@@ -39,6 +42,7 @@ class Bench:
         self.stood = 0
         self.go = self.take = self.answer = 1.0
         self.soft = False
+        self._fast = hasattr(dut, "ap_clk2x")
         self._offering = False
         self._seen = 0
         self._pending: set[str] = set()
@@ -63,9 +67,9 @@ class Bench:
 
     async def cycle(self) -> None:
         """One cycle without reset."""
-        self.set("ap_clk", 0)
+        self._clock(0)
         self._drive()
-        await _HALF_CYCLE
+        await self._half_cycle()
         given, taken = len(self.watch.given), len(self.watch.taken)
         self.watch.sample()
         if self.soft and self.get("s_axilite_bvalid"):
@@ -81,8 +85,22 @@ class Bench:
         for channel in list(self._pending):
             if self.get(f"s_axilite_{channel}ready"):
                 self._pending.remove(channel)
-        self.set("ap_clk", 1)
-        await _HALF_CYCLE
+        self._clock(1)
+        await self._half_cycle()
+
+    def _clock(self, level: int) -> None:
+        """Start a half cycle. The faster clock rises with either edge."""
+        self.set("ap_clk", level)
+        if self._fast:
+            self.set("ap_clk2x", 1)
+
+    async def _half_cycle(self) -> None:
+        if not self._fast:
+            await _HALF_CYCLE
+            return
+        await _PULSE
+        self.set("ap_clk2x", 0)
+        await _REST
 
     def _drive(self) -> None:
         if not self._offering:
@@ -160,9 +178,9 @@ class Bench:
         """Random packets with random stalls, for a random time."""
         rng = self.rng
         self.go, self.take, self.answer = (rng.choice((1.0, 0.7, 0.3)) for _ in range(3))
-        sizes, batch = self.model.sizes, self.model.batch
-        self.queue += [packet for _ in range(3) for packet in random_packet(rng, sizes, batch)]
-        for _ in range(rng.randint(0, 4 * sizes.input_beats + 2 * sizes.output_beats)):
+        for _ in range(rng.randint(0, self._longest)):
+            if not self.queue:
+                self.queue += random_packet(rng, self.model.sizes, self.model.batch)
             await self.cycle()
 
     async def right_frames(self) -> None:
@@ -174,24 +192,23 @@ class Bench:
 
     async def hard_reset(self, cycles: int) -> None:
         """``ap_rst_n`` is low for so many edges; a source may offer what it likes meanwhile."""
-        self.set("ap_clk", 0)
         self.set("ap_rst_n", 0)
         for name in ("aw", "w", "ar"):
             self.set(f"s_axilite_{name}valid", 0)
         for at in range(cycles + 2):
-            self.set("ap_clk", 0)
+            self._clock(0)
             self.set("ap_rst_n", int(at >= cycles))
             # A source may be in the same reset, and has valid low; or not, and what it offers in the end stands.
             self.set("s_axis_0_tvalid", int(self._offering and at < cycles))
             self.set("m_axis_0_tready", self.rng.randrange(2))
-            await _HALF_CYCLE
+            await self._half_cycle()
             if at > 0:
                 for name in ("s_axis_0_tready", "m_axis_0_tvalid"):
                     assert self.get(name) == 0, f"{name}, {at} edges after the first of {cycles} in reset"
                 for name in ("s_axilite_bvalid", "s_axilite_rvalid"):
                     assert at > cycles or self.get(name) == 0, f"{name}, {at} edges in reset"
-            self.set("ap_clk", 1)
-            await _HALF_CYCLE
+            self._clock(1)
+            await self._half_cycle()
         self.watch.reset()
         self.queue.clear()
         self._pending.clear()
