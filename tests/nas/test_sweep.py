@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ FUNCTIONS = "tests.nas.sweep_functions"
 
 PROGRAM = """
 import json, sys
+from functools import partial
 from pathlib import Path
 from nas.sweep import Task, sweep
 tasks = [Task(**task) for task in json.loads(sys.argv[2])]
@@ -59,6 +61,8 @@ def start_program(root: Path, folder: Path, tasks: list[Task], jobs: int) -> sub
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell has programs in the background ignore Ctrl-C, and so would this one, if the tests run there.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -220,7 +224,10 @@ def test_ctrl_c_ends_everything_at_once(root: Path, tmp_path: Path) -> None:
     pids = [int(pid) for name in "ab" for pid in wait_for(tmp_path / name / "processes.txt").split()]
     started = time.monotonic()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert time.monotonic() - started < 5
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert len(pids) == 4 and all(is_gone(pid) for pid in pids)

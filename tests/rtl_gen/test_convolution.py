@@ -169,8 +169,10 @@ def random_case(rng: random.Random) -> Case:
         target=rng.choice(["dsp48e2", "generic"]),
         values=rng.choice(["random", "random", "corner"]),
     )
-    if case.folding.dsps > 24:
-        raise ValueError(f"dsps must be few enough to simulate quickly, not {case.folding.dsps!r}")
+    folding = case.folding
+    if folding.dsps > 24 or folding.dsps * folding.cycles_per_frame > 2000:
+        told = f"{folding.dsps!r} and {folding.cycles_per_frame!r}"
+        raise ValueError(f"DSPs and cycles must be few enough to simulate quickly, not {told}")
     return case
 
 

@@ -125,8 +125,11 @@ def random_case(rng: random.Random) -> Case:
         values=rng.choice(["random", "random", "corner"]),
         pump=rng.choice([1, 1, 2]),
     )
-    if case.folding.pe * case.folding.simd * packing.macs > 64 or case.folding.dsps > 24:
-        raise ValueError(f"multipliers must be few enough to simulate quickly, not {case.folding.dsps!r}")
+    folding = case.folding
+    products = folding.pe * folding.simd * packing.macs
+    if products > 64 or folding.dsps > 24 or max(1, folding.dsps) * folding.cycles_per_frame > 2000:
+        told = f"{products!r} and {folding.cycles_per_frame!r}"
+        raise ValueError(f"products and cycles must be few enough to simulate quickly, not {told}")
     return case
 
 
