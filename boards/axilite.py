@@ -46,7 +46,7 @@ class AxiLite(wiring.Component):
 
     Members: those of :data:`AXILITE_PORTS`; ``write``: 1 in the cycle in which ``write_data`` goes to the word
     ``write_word``, its bytes with a bit in ``write_strobe`` alone; ``read``: 1 in the cycle in which ``read_data`` is
-    taken, which must be the word ``read_word``; that is there a cycle before.
+    taken, which must be the word ``read_word``; that stands from the cycle before on.
 
     Latency: a write is done 1 cycle after its address and data were both taken, its response is there 1 cycle later,
     data of a read 3 cycles after its address.

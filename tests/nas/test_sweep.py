@@ -24,7 +24,6 @@ FUNCTIONS = "tests.nas.sweep_functions"
 
 PROGRAM = """
 import json, sys
-from functools import partial
 from pathlib import Path
 from nas.sweep import Task, sweep
 tasks = [Task(**task) for task in json.loads(sys.argv[2])]
